@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <nbcid/json.h>
+#include <nbcid/mem.h>
+
+#include "nbtest.h"
+
+#define MIB ((size_t)1 << 20)
+
+static const struct nb_json_limits wide = {.bytes = 64 * MIB, .depth = 64};
+
+/* Read text into a tree with limits; the caller frees it. */
+static struct nb_json_tree *tree(const char *text)
+{
+        struct nb_json_tree *t = NULL;
+        struct nb_err err;
+
+        CHECK_OK(nb_json_read(text, strlen(text), &wide, &t, NULL, &err), &err);
+        return t;
+}
+
+/* Reading the n bytes fails with that class, at that place, with that text. */
+static void refused(const char *text, size_t n, const struct nb_json_limits *limits,
+                    enum nb_errc code, size_t line, size_t column, const char *part)
+{
+        struct nb_json_tree *t = NULL;
+        struct nb_json_pos pos = {0};
+        struct nb_err err = {0};
+        char place[64];
+        int r = nb_json_read(text, n, limits, &t, &pos, &err);
+
+        CHECK_ERR(r, &err, code, part);
+        CHECK(!t);
+        snprintf(place, sizeof(place), "line %zu, column %zu: ", line, column);
+        CHECK_ERR(r, &err, code, place);
+        CHECK(strncmp(err.msg, place, strlen(place)) == 0);
+        CHECK(!strchr(err.msg, '\n'));
+        CHECK_INT(pos.line, line);
+        CHECK_INT(pos.column, column);
+        CHECK(pos.offset <= n);
+}
+
+/* --- events ------------------------------------------------------------- */
+
+static int say(void *arg, const char *what)
+{
+        return nb_buf_puts(arg, what);
+}
+static int say_null(void *arg, struct nb_err *err)
+{
+        return say(arg, "null ");
+}
+static int say_boolean(void *arg, bool v, struct nb_err *err)
+{
+        return say(arg, v ? "true " : "false ");
+}
+static int say_number(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        return nb_buf_printf(arg, "n(%.*s) ", (int)n, s);
+}
+static int say_string(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        return nb_buf_printf(arg, "s(%.*s) ", (int)n, s);
+}
+static int say_key(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        return nb_buf_printf(arg, "k(%.*s) ", (int)n, s);
+}
+static int say_map(void *arg, struct nb_err *err)
+{
+        return say(arg, "{ ");
+}
+static int say_map_end(void *arg, struct nb_err *err)
+{
+        return say(arg, "} ");
+}
+static int say_array(void *arg, struct nb_err *err)
+{
+        return say(arg, "[ ");
+}
+static int say_array_end(void *arg, struct nb_err *err)
+{
+        return say(arg, "] ");
+}
+
+static const struct nb_json_events say_events = {
+        .null = say_null,
+        .boolean = say_boolean,
+        .number = say_number,
+        .string = say_string,
+        .map_start = say_map,
+        .map_key = say_key,
+        .map_end = say_map_end,
+        .array_start = say_array,
+        .array_end = say_array_end,
+};
+
+TEST(events_come_in_order)
+{
+        static const char text[] = " {\"a\" : [1, -2.50e+3, \"x\\ny\", true],\n\"b\":{} , \"c\":"
+                                   "[false,null,\"\"]} \r\n\t";
+        nb_auto_buf b = NB_BUF(1000);
+        struct nb_json_pos pos;
+        struct nb_err err;
+
+        CHECK_OK(nb_json_parse(text, strlen(text), &wide, &say_events, &b, &pos, &err), &err);
+        CHECK_STR(nb_buf_str(&b), "{ k(a) [ n(1) n(-2.50e+3) s(x\ny) true ] k(b) { } k(c) "
+                                  "[ false null s() ] } ");
+        CHECK_INT(pos.line, 2);
+        CHECK_INT(pos.offset, strrchr(text, '}') + 1 - text);
+}
+
+TEST(events_may_all_be_missing)
+{
+        static const struct nb_json_events none = {0};
+        static const char text[] = "{\"a\":[1,\"b\",true,null]}";
+        struct nb_err err;
+
+        CHECK_OK(nb_json_parse(text, strlen(text), &wide, &none, NULL, NULL, &err), &err);
+        CHECK_ERR(nb_json_parse(text, 5, &wide, &none, NULL, NULL, &err), &err, NB_E_INVALID,
+                  "line 1, column 6: ");
+        CHECK_INT(nb_json_parse(text, 5, &wide, &none, NULL, NULL, NULL), -NB_E_INVALID);
+}
+
+TEST(a_number_alone_is_a_value)
+{
+        nb_auto_buf b = NB_BUF(1000);
+        struct nb_json_pos pos;
+        struct nb_err err;
+
+        CHECK_OK(nb_json_parse("  -12", 5, &wide, &say_events, &b, &pos, &err), &err);
+        CHECK_STR(nb_buf_str(&b), "n(-12) ");
+        CHECK_INT(pos.offset, 5);
+}
+
+static int refuse_seven(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        struct nb_json_pos *pos = arg;
+
+        CHECK(pos->line == 2);
+        if (n == 1 && *s == '7')
+                return nb_fail(err, NB_E_DENIED, "no sevens");
+        return 0;
+}
+
+TEST(a_callback_stops_with_its_own_error)
+{
+        static const struct nb_json_events ev = {.number = refuse_seven};
+        static const char text[] = "[\n 6, 7, x";
+        struct nb_json_pos pos;
+        struct nb_err err;
+
+        CHECK_ERR(nb_json_parse(text, strlen(text), &wide, &ev, &pos, &pos, &err), &err,
+                  NB_E_DENIED, "line 2, column 5: no sevens");
+        CHECK_INT(pos.offset, 6);
+}
+
+TEST(events_let_nul_through_and_the_tree_does_not)
+{
+        nb_auto_buf b = NB_BUF(1000);
+        struct nb_err err;
+
+        CHECK_OK(nb_json_parse("\"a\\u0000b\"", 10, &wide,
+                               &(struct nb_json_events){.string = say_string}, &b, NULL, &err),
+                 &err);
+        refused("[\"a\\u0000b\"]", 12, &wide, NB_E_INVALID, 1, 2, "\\u0000");
+        refused("{\"a\\u0000b\":1}", 14, &wide, NB_E_INVALID, 1, 2, "\\u0000");
+}
+
+/* --- what is refused ---------------------------------------------------- */
+
+TEST(errors_name_place_and_cause)
+{
+        static const struct {
+                const char *text;
+                size_t line, column;
+                const char *part;
+        } cases[] = {
+                {"", 1, 1, "empty"},
+                {" \n ", 2, 2, "empty"},
+                {"[1 2]", 1, 4, "expect ',' or ']', at '2'"},
+                {"[1,\n\n \"a\" \"bc\"]", 3, 6, "expect ',' or ']', at '\"'"},
+                {"[1,,2]", 1, 4, "at ','"},
+                {"[,1]", 1, 2, "at ','"},
+                {"[1,]", 1, 4, "at ']'"},
+                {"[1:2]", 1, 3, "at ':'"},
+                {"[1}", 1, 3, "at '}'"},
+                {"]", 1, 1, "at ']'"},
+                {"{\"a\" 1}", 1, 6, "colon"},
+                {"{\"a\",1}", 1, 5, "colon"},
+                {"{\"a\"::1}", 1, 6, "at ':'"},
+                {"{\"a\":}", 1, 6, "at '}'"},
+                {"{\"a\":1 \"b\":2}", 1, 8, "expect ',' or '}', at '\"'"},
+                {"{\"a\":1,}", 1, 8, "key"},
+                {"{a:1}", 1, 2, "at 'a'"},
+                {"{1:1}", 1, 2, "key"},
+                {"{'a':1}", 1, 2, "at '''"},
+                {"[NaN]", 1, 2, "at 'NaN'"},
+                {"[Infinity]", 1, 2, "at 'Infinity'"},
+                {"[1, -Infinity]", 1, 6, "minus sign, at 'I'"},
+                {"[nul]", 1, 2, "at 'nul'"},
+                {"[True]", 1, 2, "at 'True'"},
+                {"[truE]", 1, 2, "at 'truE'"},
+                {"[undefined]", 1, 2, "at 'undefined'"},
+                {"[01]", 1, 3, "expect ',' or ']', at '1'"},
+                {"[1.]", 1, 4, "decimal point, at ']'"},
+                {"[.5]", 1, 2, "at '.'"},
+                {"[+1]", 1, 2, "at '+'"},
+                {"[1e]", 1, 4, "exponent"},
+                {"[0x10]", 1, 3, "at 'x'"},
+                {"// no\n1", 1, 1, "comment"},
+                {"[1 /* no */]", 1, 4, "comment"},
+                {"[\"a\nb\"]", 1, 4, "inside string, at byte 0x0a"},
+                {"[\"tab\tb\"]", 1, 6, "byte 0x09"},
+                {"[\"a\\qb\"]", 1, 5, "at 'q'"},
+                {"[\"a\\u12g4\"]", 1, 8, "at 'g'"},
+                {"[1\v]", 1, 3, "vertical tab"},
+                {"[1,\n\f2]", 2, 1, "form feed"},
+                {"\f", 1, 1, "form feed"},
+                {"[1,\v}", 1, 4, "vertical tab"},
+                {"1\v", 1, 2, "after the end"},
+                {"\xef\xbb\xbf{}", 1, 1, "byte order mark"},
+                {"[\xc3\xa9]", 1, 2, "at '\xc3\xa9'"},
+                {"{} x", 1, 4, "after the end"},
+                {"{}\n{}", 2, 1, "after the end"},
+                {"[] \"unclosed", 1, 4, "after the end"},
+                {"1 2", 1, 3, "after the end"},
+                {"[]]", 1, 3, "after the end"},
+                {"[] /*", 1, 4, "after the end"},
+                {"null,", 1, 5, "after the end"},
+                {"[", 1, 2, "inside an array or object"},
+                {"[1,\n", 2, 1, "inside an array or object"},
+                {"{\"a\":", 1, 6, "inside an array or object"},
+                {"[tru", 1, 5, "inside an array or object"},
+                {"tru", 1, 4, "inside a value"},
+                {"-", 1, 2, "inside a value"},
+                {"1.", 1, 3, "inside a value"},
+                {"[1,\n \"abc", 2, 2, "string has no end"},
+                {"\"abc\\", 1, 1, "string has no end"},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
+                refused(cases[i].text, strlen(cases[i].text), &wide, NB_E_INVALID, cases[i].line,
+                        cases[i].column, cases[i].part);
+}
+
+TEST(a_nul_byte_is_not_the_end)
+{
+        refused("[1]\0[2]", 7, &wide, NB_E_INVALID, 1, 4, "after the end");
+        refused("[\0]", 3, &wide, NB_E_INVALID, 1, 2, "byte 0x00");
+        refused("[\"\0\"]", 5, &wide, NB_E_INVALID, 1, 3, "byte 0x00");
+}
+
+TEST(utf8_is_strict)
+{
+        static const struct {
+                const char *text;
+                size_t column;
+        } cases[] = {
+                {"[\"a\xff\"]", 4},             /* never a first byte */
+                {"[\"a\xc0\x80\"]", 4},         /* overlong NUL */
+                {"[\"a\xe0\x80\xaf\"]", 4},     /* overlong slash */
+                {"[\"a\xed\xa0\x80\"]", 4},     /* a surrogate */
+                {"[\"a\xf4\x90\x80\x80\"]", 4}, /* U+110000 */
+                {"[\"\xc3\xa9\xc3\"]", 5},      /* cut short */
+                {"{\"\x80\":1}", 3},            /* in a key */
+                {"\xff", 1},
+                {"[12\xff]", 4},
+                {"[\"a\"]\xff", 6},
+                {"[\"\xe2\x82", 3},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
+                refused(cases[i].text, strlen(cases[i].text), &wide, NB_E_INVALID, 1,
+                        cases[i].column, "UTF-8");
+        /* What is wrong earlier is said first. */
+        refused("[1 2, \"\xff\"]", 10, &wide, NB_E_INVALID, 1, 4, "',' or ']'");
+        refused("1 2\xff", 4, &wide, NB_E_INVALID, 1, 3, "after the end");
+}
+
+TEST(surrogates_come_in_pairs)
+{
+        static const struct {
+                const char *text;
+                size_t column;
+        } cases[] = {
+                {"[\"\\ud800\"]", 3},
+                {"[\"\\udc00\"]", 3},
+                {"[\"\\uDC00\\uD800\"]", 3},
+                {"[\"\\udc00\\udc00\"]", 3},
+                {"[\"\\ud800\\u0041\"]", 3},
+                {"[\"\\ud800\\ud800\"]", 3},
+                {"[\"\\ud800\\\\x\"]", 3},
+                {"[\"\\ud800x\"]", 3},
+                {"[\"\\ud83d\\ude00\\udbff\"]", 15},
+                {"[\"\\\\\\ud800\"]", 5},
+                {"{\"\\udfff\":1}", 3},
+        };
+        struct nb_json_tree *t;
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
+                refused(cases[i].text, strlen(cases[i].text), &wide, NB_E_INVALID, 1,
+                        cases[i].column, "surrogate");
+        t = tree("[\"\\ud83d\\uDE00 \\\\ud800 \\ud7ff\\ue000\"]");
+        CHECK_STR(nb_json_str(nb_json_index(nb_json_root(t), 0), NULL),
+                  "\xf0\x9f\x98\x80 \\ud800 \xed\x9f\xbf\xee\x80\x80");
+        nb_json_free(t);
+}
+
+TEST(duplicate_keys_are_refused)
+{
+        struct nb_json_tree *t;
+
+        refused("{\"a\":1,\n \"b\":2, \"a\":3}", 22, &wide, NB_E_INVALID, 2, 9, "twice");
+        refused("{\"a\":1,\"\\u0061\":3}", 18, &wide, NB_E_INVALID, 1, 8, "twice");
+        refused("[{\"\":1,\"\":3}]", 13, &wide, NB_E_INVALID, 1, 8, "twice");
+        refused("{\"z\":1,\"b\":1,\"b\":2,\"z\":2}", 25, &wide, NB_E_INVALID, 1, 14, "twice");
+        t = tree("{\"a\":{\"a\":1},\"b\":[{\"a\":1},{\"a\":1}],\"A\":0,\"aa\":0}");
+        nb_json_free(t);
+}
+
+/* --- limits ------------------------------------------------------------- */
+
+TEST(limits_are_exact)
+{
+        struct nb_json_limits l = {.bytes = 100, .depth = 2, .string = 3, .values = 5};
+        struct nb_json_tree *t = NULL;
+        struct nb_err err;
+        char big[1100];
+
+        CHECK_OK(nb_json_read("{\"abc\":[\"\\u0061bc\",1,2]}", 24, &l, &t, NULL, &err), &err);
+        t = nb_json_free(t);
+        refused("[[1],[[1]]]", 11, &l, NB_E_LIMIT, 1, 7, "over 2 deep");
+        refused("[{\"a\":{}}]", 10, &l, NB_E_LIMIT, 1, 7, "over 2 deep");
+        refused("[\"abcd\"]", 8, &l, NB_E_LIMIT, 1, 2, "a string of over 3 bytes");
+        refused("{\"abcd\":1}", 10, &l, NB_E_LIMIT, 1, 2, "a key of over 3 bytes");
+        refused("[1,2,3,4,\n5]", 12, &l, NB_E_LIMIT, 2, 1, "over 5 values");
+        l.bytes = 4;
+        refused("[\n1 ]", 5, &l, NB_E_LIMIT, 2, 3, "the text is over 4 bytes");
+        l.depth = 0;
+        refused("[]", 2, &l, NB_E_LIMIT, 1, 1, "over 0 deep");
+        CHECK_OK(nb_json_read("1", 1, &l, &t, NULL, &err), &err);
+        t = nb_json_free(t);
+
+        memset(big, '1', sizeof(big));
+        refused(big, 1001, &wide, NB_E_LIMIT, 1, 1, "a number of over 1000 bytes");
+        CHECK_OK(nb_json_read(big, 1000, &wide, &t, NULL, &err), &err);
+        t = nb_json_free(t);
+}
+
+static int count_array(void *arg, struct nb_err *err)
+{
+        ++*(size_t *)arg;
+        return 0;
+}
+
+TEST(deep_nesting_meets_the_limit_or_goes_through)
+{
+        const size_t n = 1000 * 1000;
+        struct nb_json_limits l = {.bytes = 2 * n, .depth = 2000};
+        const struct nb_json_events ev = {.array_start = count_array};
+        nb_auto_free char *text = malloc(2 * n);
+        size_t arrays = 0;
+        struct nb_err err;
+
+        CHECK(text);
+        memset(text, '[', n);
+        memset(text + n, ']', n);
+        refused(text, n, &l, NB_E_LIMIT, 1, 2001, "over 2000 deep");
+        /* However large the limit, no stack of ours or of the library ends. */
+        l.depth = 2000000;
+        CHECK_OK(nb_json_parse(text, 2 * n, &l, &ev, &arrays, NULL, &err), &err);
+        CHECK_INT(arrays, n);
+}
+
+TEST(a_deep_tree_is_no_recursion)
+{
+        const size_t n = 100 * 1000;
+        const struct nb_json_limits l = {.bytes = 10 * n, .depth = 1000000};
+        nb_auto_buf in = NB_BUF(10 * n), out = NB_BUF(10 * n);
+        struct nb_json_tree *t = NULL;
+        struct nb_err err;
+
+        for (size_t i = 0; i < n; i++)
+                nb_buf_puts(&in, i % 2 ? "{\"a\":" : "[0,");
+        nb_buf_putc(&in, '1');
+        refused(in.data, in.len, &l, NB_E_INVALID, 1, in.len + 1, "inside an array or object");
+        for (size_t i = n; i-- > 0;)
+                nb_buf_putc(&in, i % 2 ? '}' : ']');
+        CHECK_OK(nb_json_read(in.data, in.len, &l, &t, NULL, &err), &err);
+        nb_json_put_value(&NB_JSON_OUT(&out), nb_json_root(t));
+        CHECK(!in.failed && !out.failed);
+        CHECK_STR(nb_buf_str(&out), nb_buf_str(&in));
+        nb_json_free(t);
+}
+
+/* --- tree --------------------------------------------------------------- */
+
+TEST(the_tree_is_read_by_path)
+{
+        struct nb_json_tree *t =
+                tree("{\"repository\":{\"full_name\":\"a/b\",\"id\":9007199254740993,\"fork\":true,"
+                     "\"topics\":[\"x\",\"y\",null]},\"size\":1.5}");
+        const struct nb_json *v = nb_json_root(t);
+        const char *key = NULL;
+        double d = 0;
+        int64_t i = 0;
+        bool b = false;
+        size_t n = 0;
+
+        CHECK_STR(nb_json_type_name(nb_json_type(v)), "object");
+        CHECK_STR(nb_json_str(nb_json_at(v, "repository", "full_name", NULL), &n), "a/b");
+        CHECK_INT(n, 3);
+        CHECK(nb_json_int(nb_json_at(v, "repository", "id", NULL), &i));
+        CHECK(i == 9007199254740993);
+        CHECK(nb_json_bool(nb_json_at(v, "repository", "fork", NULL), &b) && b);
+        CHECK(nb_json_double(nb_json_get(v, "size"), &d) && d == 1.5);
+        CHECK(nb_json_at(v, NULL) == v);
+        CHECK_INT(nb_json_size(nb_json_at(v, "repository", "topics", NULL)), 3);
+        CHECK_INT(nb_json_size(v), 2);
+        v = nb_json_at(v, "repository", "topics", NULL);
+        CHECK_STR(nb_json_str(nb_json_index(v, 1), NULL), "y");
+        CHECK(nb_json_type(nb_json_index(v, 2)) == NB_JSON_NULL);
+        CHECK(!nb_json_index(v, 3));
+        v = nb_json_member(nb_json_root(t), 1, &key);
+        CHECK_STR(key, "size");
+        CHECK(nb_json_type(v) == NB_JSON_NUMBER);
+        nb_json_free(t);
+}
+
+TEST(what_is_missing_or_of_another_type_answers_nothing)
+{
+        struct nb_json_tree *t = tree("{\"a\":[1,\"s\"],\"n\":null}");
+        const struct nb_json *root = nb_json_root(t), *list = nb_json_get(root, "a");
+        const struct nb_json *const none[] = {NULL, nb_json_get(root, "b"), nb_json_get(list, "a"),
+                                              nb_json_at(root, "b", "c", NULL),
+                                              nb_json_at(root, "a", "c", NULL)};
+        const char *key = "kept";
+        int64_t i = 42;
+        bool b = true;
+        double d = 4.5;
+        size_t n = 7;
+
+        for (size_t k = 0; k < NB_ARRAY_SIZE(none); k++) {
+                CHECK(!none[k]);
+                CHECK(!nb_json_get(none[k], "x") && !nb_json_index(none[k], 0) &&
+                      !nb_json_member(none[k], 0, &key) && !nb_json_str(none[k], &n) &&
+                      !nb_json_int(none[k], &i) && !nb_json_double(none[k], &d) &&
+                      !nb_json_bool(none[k], &b) && nb_json_size(none[k]) == 0);
+                CHECK(nb_json_type(none[k]) == NB_JSON_NULL);
+                CHECK_INT(nb_json_where(none[k]).line, 1);
+        }
+        CHECK(!nb_json_str(list, &n) && !nb_json_int(list, &i) && !nb_json_bool(list, &b));
+        CHECK(!nb_json_index(root, 0) && !nb_json_member(list, 0, &key));
+        CHECK(!nb_json_int(nb_json_index(list, 1), &i));
+        CHECK(!nb_json_str(nb_json_index(list, 0), &n));
+        CHECK(!nb_json_bool(nb_json_get(root, "n"), &b));
+        CHECK_INT(i, 42);
+        CHECK_INT(n, 7);
+        CHECK_STR(key, "kept");
+        CHECK(b && d == 4.5);
+        CHECK(!nb_json_free(t));
+        CHECK(!nb_json_free(NULL));
+}
+
+TEST(keys_are_compared_whole)
+{
+        struct nb_json_tree *t = tree("{\"ab\":1,\"a\":2,\"\":3,\"a\\\"\\u00e9\":4}");
+        int64_t i;
+
+        CHECK(nb_json_int(nb_json_get(nb_json_root(t), "a"), &i) && i == 2);
+        CHECK(nb_json_int(nb_json_get(nb_json_root(t), ""), &i) && i == 3);
+        CHECK(nb_json_int(nb_json_get(nb_json_root(t), "a\"\xc3\xa9"), &i) && i == 4);
+        CHECK(!nb_json_get(nb_json_root(t), "abc"));
+        nb_json_free(t);
+}
+
+static void where_is(const char *text, const struct nb_json *v, const char *at, size_t line,
+                     size_t column)
+{
+        struct nb_json_pos pos = nb_json_where(v);
+
+        CHECK_INT(pos.offset, at - text);
+        CHECK_INT(pos.line, line);
+        CHECK_INT(pos.column, column);
+}
+
+TEST(every_value_knows_where_it_stood)
+{
+        static const char text[] = "\n\n {\"a\\\"\\u0041,:[\" : [ \"q\\\\\" ,[] ,\n"
+                                   "[[ 12.5e1],\ttrue]\n,null],\"b\":{\"c\":\r\n\"\xc3\xa9\\n\","
+                                   "\"d\" :  -7}}";
+        struct nb_json_tree *t = tree(text);
+        const struct nb_json *root = nb_json_root(t), *list;
+        const char *key;
+
+        where_is(text, root, strchr(text, '{'), 3, 2);
+        list = nb_json_member(root, 0, &key);
+        CHECK_STR(key, "a\"A,:[");
+        where_is(text, list, strstr(text, "[ \"q"), 3, 20);
+        where_is(text, nb_json_index(list, 0), strstr(text, "\"q"), 3, 22);
+        where_is(text, nb_json_index(list, 1), strstr(text, "[] "), 3, 29);
+        where_is(text, nb_json_index(list, 2), strstr(text, "[[ "), 4, 1);
+        list = nb_json_index(list, 2);
+        where_is(text, nb_json_index(list, 0), strstr(text, "[ 12"), 4, 2);
+        where_is(text, nb_json_index(nb_json_index(list, 0), 0), strstr(text, "12.5"), 4, 4);
+        where_is(text, nb_json_index(list, 1), strstr(text, "true"), 4, 13);
+        where_is(text, nb_json_index(nb_json_member(root, 0, &key), 3), strstr(text, "null"), 5, 2);
+        where_is(text, nb_json_at(root, "b", NULL), strstr(text, "{\"c"), 5, 12);
+        where_is(text, nb_json_at(root, "b", "c", NULL), strstr(text, "\"\xc3"), 6, 1);
+        where_is(text, nb_json_at(root, "b", "d", NULL), strstr(text, "-7"), 6, 15);
+        nb_json_free(t);
+}
+
+/* Elements are single nodes, or many, or many in a container that is large. */
+TEST(elements_and_members_are_found_in_any_shape)
+{
+        static const char *const tails[] = {"", "0", "[[1],2]"};
+        const size_t sizes[] = {1, 2, 63, 64, 65, 66, 67, 68, 1000};
+
+        for (size_t k = 0; k < NB_ARRAY_SIZE(tails) * NB_ARRAY_SIZE(sizes); k++) {
+                size_t n = sizes[k / NB_ARRAY_SIZE(tails)];
+                nb_auto_buf b = NB_BUF(MIB), again = NB_BUF(MIB);
+                struct nb_json_out o = NB_JSON_OUT(&b);
+                struct nb_json_tree *t;
+                const char *key;
+                char name[32];
+                int64_t v;
+
+                nb_json_open_object(&o);
+                for (size_t i = 0; i < n; i++) {
+                        snprintf(name, sizeof(name), "k%zu", i);
+                        nb_json_key(&o, name);
+                        nb_json_open_array(&o);
+                        nb_json_put_int(&o, (int64_t)i);
+                        if (*tails[k % NB_ARRAY_SIZE(tails)])
+                                nb_json_put_raw(&o, tails[k % NB_ARRAY_SIZE(tails)]);
+                        nb_json_close(&o);
+                }
+                nb_json_key(&o, "list");
+                nb_json_open_array(&o);
+                for (size_t i = 0; i < n; i++) {
+                        nb_json_put_int(&o, (int64_t)i);
+                        if (*tails[k % NB_ARRAY_SIZE(tails)])
+                                nb_json_put_raw(&o, tails[k % NB_ARRAY_SIZE(tails)]);
+                }
+                nb_json_close(&o);
+                nb_json_close(&o);
+                t = tree(nb_buf_str(&b));
+                for (size_t i = 0; i < n; i++) {
+                        const struct nb_json *list = nb_json_get(nb_json_root(t), "list");
+                        size_t step = nb_json_size(list) / n;
+
+                        snprintf(name, sizeof(name), "k%zu", i);
+                        list = nb_json_index(list, i * step);
+                        CHECK(nb_json_int(list, &v) && v == (int64_t)i);
+                        list = nb_json_member(nb_json_root(t), i, &key);
+                        CHECK_STR(key, name);
+                        CHECK(list == nb_json_get(nb_json_root(t), name));
+                        CHECK(nb_json_int(nb_json_index(list, 0), &v) && v == (int64_t)i);
+                }
+                CHECK(!nb_json_member(nb_json_root(t), n + 1, &key));
+                nb_json_put_value(&NB_JSON_OUT(&again), nb_json_root(t));
+                CHECK_STR(nb_buf_str(&again), nb_buf_str(&b));
+                nb_json_free(t);
+        }
+}
+
+NBTEST_MAIN()
