@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * config.h - what the operator and the repository's owner wrote
+ *
+ * config.toml is a table of (key, type, range, default, target); an unknown
+ * key, a wrong type or a value out of range is NB_E_INVALID whose text is
+ * "FILE:LINE: key 'KEY' in [TABLE]: what is wrong; remedy", and of several
+ * mistakes the one that stands first.  TOML that does not parse is
+ * "FILE:LINE:COLUMN: what is wrong".  Every key has a default but the secrets;
+ * config.example.toml explains them all.  A loaded config is immutable and reference-counted: any
+ * thread may read it while it holds a reference.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nbcid/crypto.h>
+#include <nbcid/err.h>
+#include <nbcid/mem.h>
+#include <nbcid/str.h>
+
+enum forge_kind { FORGE_GITHUB, FORGE_GITLAB, FORGE_KIND__COUNT };
+const char *forge_kind_name(enum forge_kind k);
+
+/* [[forge]] */
+struct config_forge {
+        char *name; /* [a-z0-9-]+, unique; /hooks/NAME */
+        enum forge_kind kind;
+        char *api_url;    /* no slash at the end; default by kind */
+        char *clone_base; /* "https://github.com"; also http, ssh, file; default by kind */
+        struct nb_secret secrets[2]; /* webhook_secret_file, webhook_secret_file_next; n 0: unset */
+        struct nb_secret signing[2]; /* GitLab signing tokens (whsec_...), same two files:
+                                      * signing_token_file, signing_token_file_next */
+        struct nb_secret token;      /* token_file: API and git over http(s) */
+        struct nb_secret ssh_key;    /* ssh_key_file: private key for ssh clone_base */
+        char *ssh_host_key;          /* "SHA256:..." fingerprint the ssh host must show */
+        struct nb_strv submodule_hosts; /* hosts submodules may come from beside clone_base's */
+        bool tags;                      /* build tag pushes too; default false */
+};
+
+/* [[repository]] */
+struct config_repository {
+        char *forge;
+        char *name;              /* "acme/notebooks", or a glob of names */
+        struct nb_strv branches; /* globs of short branch names; default "**" */
+        char *executor;          /* default: the first executor; always a known one */
+};
+
+enum sandbox_kind { SANDBOX_AUTO, SANDBOX_BUBBLEWRAP, SANDBOX_NONE };
+
+/* [[executor]] */
+struct config_executor {
+        char *name;
+        char *kind;             /* "local" */
+        uint32_t slots;         /* 1..1024, default 2 */
+        uint64_t memory_max;    /* bytes a job; default 4 GiB; 0: none */
+        uint32_t processes_max; /* of a job; default 512 */
+        enum sandbox_kind sandbox;
+        char *python; /* interpreter that runs notebooks; default "python3" */
+};
+
+struct config {
+        char *file;                  /* where it was read from */
+        struct nb_strv secret_files; /* every secret's file: not for a job's eyes */
+
+        /* [server] */
+        char *listen;     /* "127.0.0.1:8080", "[::1]:80", "unix:/path" */
+        char *public_url; /* no slash at the end; default "http://" + listen */
+        char *state_dir;
+        uint64_t max_body;               /* bytes; default 25 MiB */
+        uint32_t max_connections;        /* default 512 */
+        uint32_t max_connections_per_ip; /* default 64; 0: none */
+        uint64_t request_timeout_us;     /* a whole request must arrive in; default 10 s */
+        uint32_t max_backlog;      /* queued builds above which intake says 503; default 10000 */
+        uint64_t min_free;         /* disk floor in bytes for intake; default 256 MiB */
+        uint64_t drain_timeout_us; /* SIGTERM waits so long for jobs; default 0: jobs are left
+                                    * running and adopted by the next start */
+
+        /* [auth] */
+        struct nb_secret operator_token; /* n 0: changing calls are refused */
+        bool read_needs_token;           /* read = "public" | "token" */
+
+        /* [limits] */
+        uint64_t timeout_us, cell_timeout_us; /* 2h, 30m */
+        uint32_t retries;                     /* of errored attempts; 2 */
+        uint32_t jobs_per_repository;         /* 4 */
+        uint32_t status_per_notebook;         /* 20 */
+        uint64_t fetch_timeout_us;            /* 10m: one git fetch or checkout */
+        uint64_t max_repository;              /* bytes a fetch may receive; 4 GiB */
+        uint64_t max_notebook;                /* bytes of one notebook; 256 MiB */
+        uint64_t max_output;                  /* bytes of outputs a job may produce; 256 MiB */
+        uint32_t max_notebooks;               /* jobs of one build; 1000 */
+
+        struct config_forge *forges;
+        size_t n_forges;
+        struct config_repository *repositories;
+        size_t n_repositories;
+        struct config_executor *executors; /* never empty: a local one by default */
+        size_t n_executors;
+
+        /* [retention] */
+        uint64_t keep_builds_us, keep_artifacts_us; /* 90d, 30d */
+};
+
+/* Read (at most 1 MiB), check, resolve secrets (relative names: below
+ * $CREDENTIALS_DIRECTORY when that is set, else beside the file; an empty or
+ * unreadable one is NB_E_INVALID at the line that names it).  *ret has one
+ * reference.  Blocking; any thread. */
+int config_load(const char *path, struct config **ret, struct nb_err *err);
+struct config *config_ref(struct config *c);
+struct config *config_unref(struct config *c); /* NULL is fine; answers NULL; last one wipes */
+NB_DEFINE_FREEP(struct config *, config_unref);
+
+/* Borrowed, or NULL. */
+const struct config_forge *config_find_forge(const struct config *c, const char *name);
+const struct config_executor *config_find_executor(const struct config *c, const char *name);
+/* The first [[repository]] of that forge whose name matches; NULL: not ours. */
+const struct config_repository *config_find_repository(const struct config *c, const char *forge,
+                                                       const char *name);
+/* Does the repository want builds of this short branch name? */
+bool config_branch_wanted(const struct config_repository *r, const char *branch);
+
+/* ---- .nbcid.toml: the repository's own file, untrusted ---- */
+
+struct repo_job {                             /* [[job]] */
+        char *notebook;                       /* glob */
+        uint64_t timeout_us, cell_timeout_us; /* 0: not said */
+};
+
+struct repo_config {
+        struct nb_strv include, exclude;      /* globs; include defaults to all */
+        char *executor;                       /* or NULL */
+        uint64_t timeout_us, cell_timeout_us; /* [defaults]; 0: not said */
+        struct repo_job *jobs;
+        size_t n_jobs;
+};
+
+/* n bytes of text; at most 256 KiB (else NB_E_LIMIT), 200 elements an array,
+ * 200 jobs and 512 bytes a glob.  Errors as above with ".nbcid.toml" as FILE.
+ * *ret is done with repo_config_done().  Pure; any thread. */
+int repo_config_parse(const char *p, size_t n, struct repo_config *ret, struct nb_err *err);
+void repo_config_done(struct repo_config *c);
+/* Is this path (".ipynb" in any case is the caller's to check) to be run?
+ * Never below .ipynb_checkpoints.  c may be NULL: all. */
+bool repo_config_wants(const struct repo_config *c, const char *path);
+/* Timeouts that hold for a path: each from the last matching [[job]] that says
+ * it, else [defaults], else the operator's limits; never above the operator's.
+ * c may be NULL. */
+void repo_config_limits(const struct repo_config *c, const struct config *op, const char *path,
+                        uint64_t *ret_timeout_us, uint64_t *ret_cell_timeout_us);

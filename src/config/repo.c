@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* .nbcid.toml, written by whoever may push: bounded, and pure */
+#include <nbcid/config.h>
+
+#include <string.h>
+
+#include "table.h"
+
+#define REPO_FILE ".nbcid.toml"
+#define REPO_MAX_BYTES ((size_t)256 << 10)
+
+#define AT(type, field) .offset = offsetof(struct type, field)
+#define KEYS(keys_) .keys = (keys_), .n_keys = NB_ARRAY_SIZE(keys_)
+#define RANGE .min = "1s", .max = "30d"
+
+static const struct key notebooks_keys[] = {
+        {"include", KEY_LIST, AT(repo_config, include), .check = check_glob},
+        {"exclude", KEY_LIST, AT(repo_config, exclude), .zero = true, .check = check_glob},
+};
+
+static const struct key defaults_keys[] = {
+        {"executor", KEY_TEXT, AT(repo_config, executor), .check = check_name},
+        {"timeout", KEY_DURATION, AT(repo_config, timeout_us), RANGE},
+        {"cell_timeout", KEY_DURATION, AT(repo_config, cell_timeout_us), RANGE},
+};
+
+static const struct key job_keys[] = {
+        {"notebook", KEY_TEXT, true, AT(repo_job, notebook), .check = check_glob},
+        {"timeout", KEY_DURATION, AT(repo_job, timeout_us), RANGE},
+        {"cell_timeout", KEY_DURATION, AT(repo_job, cell_timeout_us), RANGE},
+        {"machine", KEY_LATER},
+        {"parameters", KEY_LATER},
+};
+
+static const struct table repo_tables[] = {
+        {"notebooks", KEYS(notebooks_keys)},
+        {"defaults", KEYS(defaults_keys)},
+        {"job", KEYS(job_keys), .many = true, .offset = offsetof(struct repo_config, jobs),
+         .offset_n = offsetof(struct repo_config, n_jobs), .size = sizeof(struct repo_job),
+         .max = 200},
+        {"pipeline", .later = true, .many = true},
+        {"check", .later = true},
+};
+
+void repo_config_done(struct repo_config *c)
+{
+        if (!c)
+                return;
+        tables_done(repo_tables, NB_ARRAY_SIZE(repo_tables), c);
+        *c = (struct repo_config){0};
+}
+
+int repo_config_parse(const char *p, size_t n, struct repo_config *ret, struct nb_err *err)
+{
+        NB_CLEANUP(toml_freep) struct toml_node *root = NULL;
+        NB_CLEANUP(reader_done) struct reader r = {.file = REPO_FILE};
+        NB_CLEANUP(repo_config_done) struct repo_config c = {0};
+        int result;
+
+        if (n > REPO_MAX_BYTES)
+                return nb_fail(err, NB_E_LIMIT,
+                               REPO_FILE ": %zu bytes are over %zu; make it shorter", n,
+                               REPO_MAX_BYTES);
+        result = reader_parse(REPO_FILE, p, n, &root, err);
+        if (result < 0)
+                return result;
+        reader_fill(&r, repo_tables, NB_ARRAY_SIZE(repo_tables), root, &c);
+        result = reader_result(&r, err);
+        if (result < 0)
+                return result;
+        *ret = c;
+        c = (struct repo_config){0};
+        return 0;
+}
+
+static bool any_matches(const struct nb_strv *globs, const char *path)
+{
+        for (size_t i = 0; i < globs->n; i++)
+                if (nb_glob_match(globs->v[i], path))
+                        return true;
+        return false;
+}
+
+/* Jupyter keeps older copies of notebooks in there. */
+static bool is_checkpoint(const char *path)
+{
+        static const char name[] = ".ipynb_checkpoints";
+        const size_t n = sizeof(name) - 1;
+
+        for (const char *p = path; (p = strstr(p, name)); p += n)
+                if ((p == path || p[-1] == '/') && p[n] == '/')
+                        return true;
+        return false;
+}
+
+bool repo_config_wants(const struct repo_config *c, const char *path)
+{
+        if (is_checkpoint(path))
+                return false;
+        if (!c)
+                return true;
+        return (c->include.n == 0 || any_matches(&c->include, path)) &&
+               !any_matches(&c->exclude, path);
+}
+
+static uint64_t lower_limit(uint64_t asked, uint64_t limit)
+{
+        return asked && asked < limit ? asked : limit;
+}
+
+void repo_config_limits(const struct repo_config *c, const struct config *op, const char *path,
+                        uint64_t *ret_timeout_us, uint64_t *ret_cell_timeout_us)
+{
+        uint64_t timeout_us = c ? c->timeout_us : 0;
+        uint64_t cell_timeout_us = c ? c->cell_timeout_us : 0;
+
+        /* each of the two by the last that says it */
+        for (size_t i = 0; c && i < c->n_jobs; i++) {
+                const struct repo_job *j = &c->jobs[i];
+
+                if (!nb_glob_match(j->notebook, path))
+                        continue;
+                if (j->timeout_us)
+                        timeout_us = j->timeout_us;
+                if (j->cell_timeout_us)
+                        cell_timeout_us = j->cell_timeout_us;
+        }
+        *ret_timeout_us = lower_limit(timeout_us, op->timeout_us);
+        *ret_cell_timeout_us = lower_limit(cell_timeout_us, op->cell_timeout_us);
+}
