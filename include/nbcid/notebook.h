@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * notebook.h - what can be known of a notebook from its bytes
+ *
+ * Pure over bytes; any thread (large ones: the pool).  Facts: nbformat 4.0 to
+ * 4.5 JSON schemas; environment variants as DLVM and Workbench images write.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nbcid/err.h>
+#include <nbcid/json.h>
+#include <nbcid/model.h>
+
+/* What a notebook says of itself before a run. */
+struct notebook_head { /* owned; done with notebook_head_done() */
+        int64_t nbformat, nbformat_minor;
+        int64_t cells, code_cells;
+        struct nb_environment environment;
+};
+void notebook_head_done(struct notebook_head *h);
+
+/* Read and check the shape (JSON, nbformat 4, cells and their required
+ * members).  name is used in texts: "train.ipynb:3:17: ...".  NB_E_INVALID,
+ * NB_E_LIMIT (over max_bytes, nested over 256 deep, requirements over 64 KiB)
+ * or NB_E_NOMEM; the text names file:line:column and the remedy.  Streamed:
+ * memory does not grow with the notebook.
+ *
+ * environment: kernel is metadata.environment.kernel, else kernelspec.name;
+ * language is language_info.name, else kernelspec.language; image is
+ * environment.uri; all NULL when not said.  A kernel is a word of letters,
+ * digits, '.', '_' and '-', a letter, digit or '_' first; an image also has
+ * '/', ':', '@' and '+'; others are NB_E_INVALID.  requirements is set when
+ * metadata.requirements is an array; another tool's format is only mentioned
+ * in why.  Each of its lines is as the notebook has it: it may be an option of
+ * pip.  why is never NULL. */
+int notebook_read_head(const char *name, const char *p, size_t n, uint64_t max_bytes,
+                       struct notebook_head *ret, struct nb_err *err);
+
+/* What an executed notebook shows. */
+struct notebook_verdict {   /* owned; done with notebook_verdict_done() */
+        int64_t cells;      /* code cells with source that would run */
+        int64_t executed;   /* of them, with an execution_count */
+        int64_t error_cell; /* 1-based over all cells, of the first unexpected error; 0: none */
+        char *ename, *evalue;
+};
+void notebook_verdict_done(struct notebook_verdict *v);
+
+/* Streamed: memory does not grow with outputs.  Only cells that would run
+ * count (nbclient's rule: code, source not blank, no tag skip-execution), and
+ * of their error outputs neither what the notebook allows (cell tag
+ * raises-exception, metadata.execution.allow_errors) nor a SystemExit with ""
+ * or "0" (papermill's rule).  ename and evalue are set when error_cell is,
+ * cleaned (evalue may have several lines) and at most 1000 characters long.
+ * Takes every notebook that notebook_read_head() takes.  NB_E_INVALID,
+ * NB_E_LIMIT or NB_E_NOMEM, in texts that begin "the executed notebook:3:17: ". */
+int notebook_judge(const char *p, size_t n, struct notebook_verdict *ret, struct nb_err *err);
