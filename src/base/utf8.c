@@ -72,6 +72,16 @@ bool nb_utf8_valid(const char *s, size_t n, size_t *ret_bad)
         size_t step;
 
         for (size_t i = 0; i < n; i += step) {
+                uint64_t word;
+
+                /* Most text is ASCII: look at eight bytes at once. */
+                if (n - i >= sizeof(word)) {
+                        memcpy(&word, s + i, sizeof(word));
+                        if ((word & UINT64_C(0x8080808080808080)) == 0) {
+                                step = sizeof(word);
+                                continue;
+                        }
+                }
                 if (nb_utf8_decode(s + i, n - i, &step) < NB_UTF8_BAD)
                         continue;
                 if (ret_bad)

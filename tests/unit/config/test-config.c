@@ -43,7 +43,7 @@ TEST(an_empty_file_is_all_defaults)
         CHECK_INT(c->fetch_timeout_us, 600 * S);
         CHECK_INT(c->max_repository, INT64_C(4) << 30);
         CHECK_INT(c->max_notebook, 256 << 20);
-        CHECK_INT(c->max_output, 512 << 20);
+        CHECK_INT(c->max_output, 256 << 20);
         CHECK_INT(c->max_notebooks, 1000);
         CHECK_INT(c->keep_builds_us, 90 * 86400 * S);
         CHECK_INT(c->keep_artifacts_us, 30 * 86400 * S);
