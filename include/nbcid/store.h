@@ -27,8 +27,8 @@ struct store;
 struct store_opts {
         const char *path;             /* a file; WAL files stand beside it */
         const struct nb_clock *clock; /* borrowed */
-        /* Tests: called before each verb's transaction with its name; < 0 makes the
-         * verb fail so.  May be NULL. */
+        /* Tests: called before each verb's transaction with its name, also before
+         * those that only read; < 0 makes the verb fail so.  May be NULL. */
         int (*before_verb)(void *arg, const char *verb, struct nb_err *err);
         void *before_verb_arg;
 };
@@ -158,7 +158,8 @@ void store_note_done(struct store_note *n);
  * until settled.  One per (forge, repository, commit, context) at a time, so
  * their order is kept; a newer text replaces one not yet lent.  1 or 0. */
 int store_outbox_claim(struct store *s, struct store_note *ret, struct nb_err *err) NB_MUST_USE;
-/* NOTE_RETRY: due again at retry_at_ms with tries + 1. */
+/* NOTE_RETRY: due again at retry_at_ms with tries + 1, in the newest words by
+ * then.  NOTE_REFUSED: over, until there is another text. */
 int store_outbox_settle(struct store *s, int64_t id, int64_t seq, enum note_verdict v,
                         int64_t retry_at_ms, struct nb_err *err) NB_MUST_USE;
 
@@ -183,8 +184,8 @@ int store_expired_artifacts(struct store *s, int64_t before_ms, int64_t *ret_ids
                             struct nb_err *err) NB_MUST_USE;
 int store_artifacts_gone(struct store *s, int64_t build, struct nb_err *err) NB_MUST_USE;
 /* Delete at most budget builds finished before that time whose artifacts are
- * gone, with their jobs, notes that were sent, and deliveries; and ignored
- * deliveries as old.  1: more left, 0: none. */
+ * gone and whose notes were settled, with their jobs, notes and deliveries; and
+ * as many ignored deliveries as old.  1: more left, 0: none. */
 int store_prune(struct store *s, int64_t before_ms, unsigned budget,
                 struct nb_err *err) NB_MUST_USE;
 

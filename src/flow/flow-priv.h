@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * flow-priv.h - what the files of the story share
+ *
+ * An item in hand (a preparation, a run, a status on its way) is one struct on
+ * one list of the flow.  When the flow is freed while a pool thread still holds
+ * the item, its flow pointer becomes NULL and its done() only frees it.
+ * An item whose result could not be stored stays on its list with ready set;
+ * flow_look() tries again, so a full disk delays the story and loses nothing.
+ */
+
+#include <nbcid/flow.h>
+#include <nbcid/git.h>
+#include <nbcid/str.h>
+
+#define FLOW_PREPARATIONS 2 /* at once: network and disk bound, pool has 4 threads */
+#define FLOW_SENDS 8        /* statuses on their way at once */
+#define FLOW_PROGRESS_MS 1000
+#define FLOW_STORE_RETRY_US (1 * NB_US_PER_S)
+
+struct prep;
+struct run;
+struct send;
+struct sweep;
+
+/* A forge that asked us to wait. */
+struct flow_pause {
+        char *forge;
+        int64_t until_ms;
+};
+
+struct flow {
+        struct flow_deps deps;
+        struct config *config;
+        struct loop_source *look, *due, *sweep_timer;
+        struct prep *preps;
+        struct run *runs;
+        struct send *sends;
+        struct sweep *sweep;
+        struct flow_pause *pauses;
+        size_t n_pauses;
+        unsigned n_preps, n_sends;
+        bool draining, look_soon;
+        bool store_trouble; /* said once until it works again */
+};
+
+/* Look at the store in the next round of the loop. */
+void flow_look_soon(struct flow *f);
+/* A store verb failed: say it once, try everything again soon.  Answers false
+ * so that callers can hand it on. */
+bool flow_store_failed(struct flow *f, const struct nb_err *err, const char *what);
+/* Pause before try number n + 1: base * 2^n, at most an hour. */
+int64_t flow_backoff_ms(const struct flow *f, uint32_t n);
+
+/* ---- plan.c: which notebooks become jobs; pure over files, pool thread ---- */
+
+struct plan_job {
+        char *notebook, *refused;
+        struct nb_environment environment;
+        int64_t cells;
+        uint64_t timeout_us, cell_timeout_us;
+};
+struct plan {
+        struct plan_job *jobs;
+        size_t n;
+        char *executor; /* of all jobs */
+        char *wrong;    /* the repository's own fault: the build fails with this */
+        char *note;     /* warnings for people, or NULL */
+};
+void plan_done(struct plan *p);
+/* dir: where the changed notebooks were extracted. */
+int plan_make(const struct config *c, const char *forge, const struct store_build *b,
+              const struct git_answer *a, const char *dir, struct plan *ret, struct nb_err *err);
+
+/* ---- prepare.c ---- */
+/* Pick and start preparations while there is room.  false: the store failed. */
+bool prepare_look(struct flow *f);
+void prepare_cancel(struct flow *f, int64_t build);
+void prepare_abandon(struct flow *f);
+/* Remote of a repository as git wants it; *ret_url and hosts are borrowed
+ * from c or owned through it.  Shared with checkouts. */
+struct flow_remote {
+        char *url, *mirror;
+        const char **hosts;
+        struct git_remote remote; /* borrows the above and the config */
+};
+int flow_remote_init(const struct config *c, const char *forge, const char *repository,
+                     struct flow_remote *ret, struct nb_err *err);
+void flow_remote_done(struct flow_remote *r);
+
+/* ---- run.c ---- */
+bool run_look(struct flow *f);
+void run_cancel(struct flow *f, int64_t build);
+void run_abandon(struct flow *f);
+/* Take up an attempt that a former process left; a is copied. */
+int run_adopt(struct flow *f, const struct store_attempt *a, struct nb_err *err);
+unsigned run_count(const struct flow *f);
+bool run_has_ref(const struct flow *f, const char *ref);
+
+/* ---- notes.c ---- */
+bool notes_look(struct flow *f);
+void notes_abandon(struct flow *f);
+
+/* ---- sweep.c ---- */
+/* Old artifacts and rows, now and every hour. */
+void sweep_start(struct flow *f);
+void sweep_abandon(struct flow *f);
+/* After a restart: remove workspaces that nothing in hand uses. */
+void sweep_leftovers(struct flow *f);

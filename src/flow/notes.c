@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* notes.c - drain the outbox: commit statuses owed to forges */
+
+#include <nbcid/forge.h>
+#include <nbcid/log.h>
+#include <nbcid/num.h>
+
+#include "flow-priv.h"
+
+/* A status that was not taken in 40 tries (a day and a half) is of no use any
+ * more. */
+#define NOTE_TRIES 40
+
+struct send {
+        struct flow *flow;
+        struct send *next;
+        struct store_note note;
+        const struct forge_ops *ops;
+        struct httpc_request *request;
+        bool ready;
+        enum note_verdict verdict;
+        int64_t retry_at_ms;
+};
+
+static struct send *send_free(struct send *s)
+{
+        if (!s)
+                return NULL;
+        store_note_done(&s->note);
+        free(s);
+        return NULL;
+}
+NB_DEFINE_FREEP(struct send *, send_free);
+
+static void send_unlink(struct send *s)
+{
+        struct send **at = &s->flow->sends;
+
+        while (*at != s)
+                at = &(*at)->next;
+        *at = s->next;
+        s->flow->n_sends--;
+}
+
+static int64_t paused_until(const struct flow *f, const char *forge)
+{
+        for (size_t i = 0; i < f->n_pauses; i++)
+                if (nb_streq(f->pauses[i].forge, forge))
+                        return f->pauses[i].until_ms;
+        return 0;
+}
+
+/* A forge that says "wait" means all of its statuses.  When memory is out the
+ * pause is forgotten and the forge will say it again. */
+static void pause_forge(struct flow *f, const char *forge, int64_t until_ms)
+{
+        struct flow_pause *p;
+
+        for (size_t i = 0; i < f->n_pauses; i++)
+                if (nb_streq(f->pauses[i].forge, forge)) {
+                        f->pauses[i].until_ms = until_ms;
+                        return;
+                }
+        p = nb_alloc_array(f->n_pauses + 1, sizeof(*p));
+        if (!p)
+                return;
+        for (size_t i = 0; i < f->n_pauses; i++)
+                p[i] = f->pauses[i];
+        p[f->n_pauses] = (struct flow_pause){.forge = nb_strdup(forge), .until_ms = until_ms};
+        if (!p[f->n_pauses].forge) {
+                free(p);
+                return;
+        }
+        free(f->pauses);
+        f->pauses = p;
+        f->n_pauses++;
+}
+
+static int64_t note_retry_at(const struct send *s, uint32_t wait_s)
+{
+        struct flow *f = s->flow;
+        int64_t now = nb_now_ms(f->deps.clock);
+
+        if (wait_s > 0)
+                return now + (int64_t)wait_s * 1000;
+        return now + flow_backoff_ms(f, s->note.tries);
+}
+
+/* The verdict is known; the store learns it in the next look. */
+static void send_judged(struct send *s, enum note_verdict v, uint32_t wait_s, const char *why)
+{
+        s->verdict = v;
+        s->ready = true;
+        if (v == NOTE_RETRY && s->note.tries + 1 >= NOTE_TRIES)
+                s->verdict = NOTE_REFUSED;
+        if (s->verdict == NOTE_RETRY) {
+                s->retry_at_ms = note_retry_at(s, wait_s);
+                if (wait_s > 0)
+                        pause_forge(s->flow, s->note.forge, s->retry_at_ms);
+        }
+        if (s->verdict != NOTE_ACCEPTED)
+                nb_log(s->verdict == NOTE_REFUSED ? LOG_WARNING : LOG_INFO,
+                       s->verdict == NOTE_REFUSED ? "a commit status was given up"
+                                                  : "a commit status will be tried again",
+                       NB_F_STR("forge", s->note.forge), NB_F_STR("repository", s->note.repository),
+                       NB_F_STR("commit", s->note.commit), NB_F_STR("context", s->note.context),
+                       NB_F_STR("why", why), NB_F_INT("tries", s->note.tries + 1));
+        flow_look_soon(s->flow);
+}
+
+static void send_replied(void *arg, const struct http_in *resp, const struct nb_err *err)
+{
+        struct send *s = arg;
+        nb_auto_free char *why = NULL;
+        uint32_t wait_s = 0;
+        enum note_verdict v;
+
+        s->request = NULL;
+        if (!resp) {
+                send_judged(s, NOTE_RETRY, 0, err->msg);
+                return;
+        }
+        v = s->ops->status_reply(resp, nb_now_ms(s->flow->deps.clock) / 1000, &wait_s);
+        if (v != NOTE_ACCEPTED)
+                why = nb_asprintf("HTTP %d: %.300s", resp->status, resp->n_body ? resp->body : "");
+        send_judged(s, v, wait_s, why);
+}
+
+static int send_request(struct send *s, struct nb_err *err)
+{
+        struct flow *f = s->flow;
+        const struct config_forge *forge = config_find_forge(f->config, s->note.forge);
+        nb_auto_free char *url = NULL;
+        struct http_out req = {0};
+        int r;
+
+        if (!forge)
+                return nb_fail(err, NB_E_DENIED, "the forge is not in the configuration any more");
+        s->ops = forge_ops_of(forge->kind);
+        url = nb_asprintf("%s%s", f->config->public_url, s->note.target);
+        if (!url)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        r = s->ops->status_request(forge,
+                                   &(struct note){.repository = s->note.repository,
+                                                  .ref = s->note.ref,
+                                                  .commit = s->note.commit,
+                                                  .context = s->note.context,
+                                                  .state = s->note.state,
+                                                  .text = s->note.text,
+                                                  .target_url = url},
+                                   &req, err);
+        if (r == 0)
+                r = httpc_send(f->deps.httpc, &req, send_replied, s, &s->request, err);
+        http_out_done(&req);
+        return r;
+}
+
+/* true: the item is gone. */
+static bool send_settle(struct send *s)
+{
+        struct flow *f = s->flow;
+        struct nb_err err;
+
+        if (store_outbox_settle(f->deps.store, s->note.id, s->note.seq, s->verdict, s->retry_at_ms,
+                                &err) < 0 &&
+            err.code != NB_E_CONFLICT)
+                return flow_store_failed(f, &err, "outbox_settle");
+        atomic_fetch_add(&f->deps.metrics->status_posts[s->verdict], 1);
+        send_unlink(s);
+        send_free(s);
+        return true;
+}
+
+/* Lend the next note and put it on its way.  1: one was taken, 0: none. */
+static int send_next(struct flow *f, struct nb_err *err)
+{
+        NB_CLEANUP(send_freep) struct send *s = calloc(1, sizeof(*s));
+        struct nb_err why;
+        int64_t until;
+        int r;
+
+        if (!s)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        r = store_outbox_claim(f->deps.store, &s->note, err);
+        if (r <= 0)
+                return r;
+        s->flow = f;
+        s->next = f->sends;
+        f->sends = s;
+        f->n_sends++;
+        until = paused_until(f, s->note.forge);
+        if (until > nb_now_ms(f->deps.clock)) {
+                s->verdict = NOTE_RETRY;
+                s->retry_at_ms = until;
+                s->ready = true;
+                flow_look_soon(f);
+        } else if ((r = send_request(s, &why)) < 0) {
+                send_judged(s, nb_errc_policy(why.code)->retry ? NOTE_RETRY : NOTE_REFUSED, 0,
+                            why.msg);
+        }
+        (void)NB_TAKE(s);
+        return 1;
+}
+
+bool notes_look(struct flow *f)
+{
+        struct nb_err err;
+        int r = 1;
+
+        for (struct send *s = f->sends, *next; s; s = next) {
+                next = s->next;
+                if (s->ready && !send_settle(s))
+                        return false;
+        }
+        while (f->n_sends < FLOW_SENDS && r > 0) {
+                r = send_next(f, &err);
+                if (r < 0)
+                        return flow_store_failed(f, &err, "outbox_claim");
+        }
+        return true;
+}
+
+void notes_abandon(struct flow *f)
+{
+        while (f->sends) {
+                struct send *s = f->sends;
+
+                httpc_cancel(s->request);
+                send_unlink(s);
+                send_free(s);
+        }
+}
