@@ -76,15 +76,15 @@ struct exec_ops {
          * as far as they exist; repeatable until forget().  Contents are a
          * stranger's: only regular files are taken. */
         int (*collect)(struct exec_run *run, int dirfd, struct nb_err *err);
-        /* Free the handle, without another event.  A run that lives goes on, for
-         * attach() by the next process. */
+        /* Free the handle, without another event; fine from its own event.  A run
+         * that lives goes on, for attach() by the next process. */
         void (*release)(struct exec_run *run);
         /* Remove what the run left behind (its result is stored).  Not while it
          * runs; unknown refs are fine.  May block for as long as removing a small
          * directory takes: workspaces are not the executor's. */
         void (*forget)(struct exec *x, const char *ref);
-        /* Once after a restart: forget every run left behind whose ref keep()
-         * does not want. */
+        /* Once after a restart: end and forget every run left behind whose ref
+         * keep() does not want. */
         void (*sweep)(struct exec *x, bool (*keep)(void *arg, const char *ref), void *arg);
 };
 
@@ -96,7 +96,8 @@ struct exec_run {
         struct exec *exec;
 };
 
-/* The executor of that configuration's kind.  NB_E_INVALID: no such kind. */
+/* The executor of that configuration's kind; cfg is copied.  NB_E_INVALID: no
+ * such kind. */
 int exec_open(const struct config_executor *cfg, const struct exec_deps *deps, struct exec **ret,
               struct nb_err *err);
 struct exec *exec_close(struct exec *x); /* NULL is fine; answers NULL */

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* spawn.c - start a runner: `nbcid run` with all that it must know */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+
+#include <nbcid/num.h>
+#include <nbcid/str.h>
+
+#include "exec-priv.h"
+
+#define RUN_DIR_FD 3
+#define RUN_DIR_FD_TEXT "3"
+
+static void add(struct nb_strv *v, bool *ok, const char *option, char *value)
+{
+        *ok = nb_strv_add(v, option) == 0 && *ok;
+        *ok = nb_strv_add_take(v, value) == 0 && *ok;
+}
+
+static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_err *err)
+{
+        static const char *const sandboxes[] = {[SANDBOX_AUTO] = "auto",
+                                                [SANDBOX_BUBBLEWRAP] = "bubblewrap",
+                                                [SANDBOX_NONE] = "none"};
+        const struct config_executor *c = s->cfg;
+        const struct exec_job *job = s->job;
+        bool ok = nb_strv_add(v, s->deps->self) == 0 && nb_strv_add(v, "run") == 0 &&
+                  nb_strv_add(v, "--quiet") == 0;
+
+        /* By descriptor: when attach() of a later process finds that this one came to nothing,
+         * and its directory is made anew, a slow runner of ours must not find that. */
+        add(v, &ok, "--run-dir", nb_strdup("/proc/self/fd/" RUN_DIR_FD_TEXT));
+        add(v, &ok, "--workspace", nb_strdup(job->workspace));
+        add(v, &ok, "--python", nb_strdup(c->python));
+        add(v, &ok, "--sandbox", nb_strdup(sandboxes[c->sandbox]));
+        add(v, &ok, "--timeout",
+            nb_asprintf("%llums", (unsigned long long)(job->timeout_us / NB_US_PER_MS)));
+        add(v, &ok, "--cell-timeout",
+            nb_asprintf("%llums", (unsigned long long)(job->cell_timeout_us / NB_US_PER_MS)));
+        add(v, &ok, "--memory-max", nb_asprintf("%lluB", (unsigned long long)c->memory_max));
+        add(v, &ok, "--processes-max", nb_asprintf("%u", c->processes_max));
+        add(v, &ok, "--max-output", nb_asprintf("%lluB", (unsigned long long)job->max_output));
+        add(v, &ok, "--hide", nb_strdup(s->deps->state_dir));
+        for (const char *const *h = s->deps->hide; h && *h; h++)
+                add(v, &ok, "--hide", nb_strdup(*h));
+        if (s->cgroup)
+                add(v, &ok, "--cgroup", nb_strdup(s->cgroup));
+        if (job->environment && job->environment->kernel)
+                add(v, &ok, "--kernel", nb_strdup(job->environment->kernel));
+        if (job->environment && job->environment->language)
+                add(v, &ok, "--language", nb_strdup(job->environment->language));
+        ok = nb_strv_add(v, "--") == 0 && ok;
+        ok = nb_strv_add(v, job->notebook) == 0 && ok;
+        return ok ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
+}
+
+static int fill_spawn(posix_spawn_file_actions_t *fa, posix_spawnattr_t *at, const char *log,
+                      int dir)
+{
+        sigset_t blocked, all;
+        int r;
+
+        /* Blocked until the runner reads them: cancelled at once is cancelled, not lost. */
+        sigemptyset(&blocked);
+        sigaddset(&blocked, SIGTERM);
+        sigfillset(&all);
+        r = posix_spawn_file_actions_addopen(fa, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        if (r == 0)
+                r = posix_spawn_file_actions_addopen(fa, STDOUT_FILENO, log,
+                                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(fa, STDOUT_FILENO, STDERR_FILENO);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(fa, dir, RUN_DIR_FD);
+        if (r == 0)
+                r = posix_spawn_file_actions_addclosefrom_np(fa, RUN_DIR_FD + 1);
+        if (r == 0)
+                r = posix_spawnattr_setsigmask(at, &blocked);
+        if (r == 0)
+                r = posix_spawnattr_setsigdefault(at, &all);
+        if (r == 0)
+                r = posix_spawnattr_setflags(at, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                         POSIX_SPAWN_SETSID);
+        return r;
+}
+
+/* A session of its own: neither a terminal's ^C nor the end of the daemon
+ * reaches the runner.  Its environment is ours to write, not the daemon's. */
+int exec_spawn_runner(const struct exec_spawn *s, pid_t *ret, struct nb_err *err)
+{
+        static const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
+                                          NULL};
+        nb_auto_free char *log = nb_asprintf("%s/runner.txt", s->dir);
+        nb_auto_fd int dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        posix_spawn_file_actions_t fa;
+        NB_CLEANUP(nb_strv_done) struct nb_strv argv = {0};
+        posix_spawnattr_t at;
+        int r;
+
+        if (dir < 0)
+                return nb_fail_errno(err, errno, "%s", s->dir);
+        r = runner_argv(s, &argv, err);
+        if (r < 0)
+                return r;
+        if (!log || posix_spawn_file_actions_init(&fa) != 0)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        if (posix_spawnattr_init(&at) != 0) {
+                posix_spawn_file_actions_destroy(&fa);
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        }
+        r = fill_spawn(&fa, &at, log, dir);
+        if (r == 0)
+                r = posix_spawn(ret, argv.v[0], &fa, &at, argv.v, (char *const *)(uintptr_t)env);
+        posix_spawnattr_destroy(&at);
+        posix_spawn_file_actions_destroy(&fa);
+        return r ? nb_fail_errno(err, r, "cannot start %s", argv.v[0]) : 0;
+}
