@@ -41,7 +41,7 @@ struct store_delivery {
 };
 /* Store n deliveries in one transaction: row, queued build and first note.
  * All or none. */
-int store_intake_accept(struct store_intake *s, struct store_delivery *const *d, size_t n,
+int store_intake_accept(struct store_intake *s, struct store_delivery *const *v, size_t n,
                         struct nb_err *err) NB_MUST_USE;
 
 /* Queued builds, counted up to cap. */

@@ -98,9 +98,14 @@ int col_fail(struct stmt *q, const char *name, struct nb_err *err);
 
 struct tx {
         struct db *db; /* NULL: not open */
+        bool relaxed;
 };
 /* Takes the write lock at once, so that nothing inside can be busy. */
 int tx_begin(struct db *d, struct tx *ret, struct nb_err *err) NB_MUST_USE;
+/* The same, but the commit is not forced to the disk: it survives the death of
+ * the process, not a power cut.  For what is only repeated then: a status sent
+ * twice, a progress bar. */
+int tx_begin_relaxed(struct db *d, struct tx *ret, struct nb_err *err) NB_MUST_USE;
 int tx_commit(struct tx *t, struct nb_err *err) NB_MUST_USE;
 void tx_done(struct tx *t); /* rolls back unless it was committed */
 #define nb_auto_tx NB_CLEANUP(tx_done) struct tx

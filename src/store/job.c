@@ -203,7 +203,7 @@ int store_attempt_progress(struct store *s, int64_t attempt, int64_t cells, int6
                            int64_t cell, struct nb_err *err)
 {
         nb_auto_tx tx = {0};
-        int r = store_begin(s, "attempt_progress", &tx, err);
+        int r = store_begin_relaxed(s, "attempt_progress", &tx, err);
 
         if (r < 0)
                 return r;

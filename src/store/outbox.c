@@ -62,7 +62,7 @@ int store_outbox_claim(struct store *s, struct store_note *ret, struct nb_err *e
         r = due_any(&s->db, DUE_NOTE, err);
         if (r <= 0)
                 return r;
-        r = tx_begin(&s->db, &tx, err);
+        r = tx_begin_relaxed(&s->db, &tx, err);
         if (r < 0)
                 return r;
         r = due_wake(&s->db, DUE_NOTE, err);
@@ -89,7 +89,7 @@ int store_outbox_settle(struct store *s, int64_t id, int64_t seq, enum note_verd
                         int64_t retry_at_ms, struct nb_err *err)
 {
         nb_auto_tx tx = {0};
-        int r = store_begin(s, "outbox_settle", &tx, err);
+        int r = store_begin_relaxed(s, "outbox_settle", &tx, err);
 
         if (r < 0)
                 return r;

@@ -29,6 +29,8 @@ struct store_view {
 /* Each verb of the worker begins with one of these. */
 int store_verb(struct store *s, const char *verb, struct nb_err *err) NB_MUST_USE;
 int store_begin(struct store *s, const char *verb, struct tx *ret, struct nb_err *err) NB_MUST_USE;
+int store_begin_relaxed(struct store *s, const char *verb, struct tx *ret,
+                        struct nb_err *err) NB_MUST_USE; /* see tx_begin_relaxed() */
 
 /* ---- due.c: rows that wait for their time ---- */
 
@@ -97,5 +99,5 @@ int environment_read(const char *json, struct nb_environment *ret, struct nb_err
 
 /* Fill a zeroed attempt from a row of ATTEMPT_COLUMNS; the caller does it also
  * when this fails. */
-int attempt_fill(struct store *s, struct stmt *q, struct store_attempt *ret,
+int attempt_fill(struct store *s, struct stmt *q, struct store_attempt *a,
                  struct nb_err *err) NB_MUST_USE;

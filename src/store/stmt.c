@@ -276,8 +276,10 @@ void stmt_donep(struct stmt **pq)
 
 int stmt_step(struct stmt *q, struct nb_err *err)
 {
-        int rc = q->bad != SQLITE_OK ? q->bad : sqlite3_step(q->q);
+        int rc;
 
+        nb_assert(q && q->busy);
+        rc = q->bad != SQLITE_OK ? q->bad : sqlite3_step(q->q);
         q->stepped = true;
         if (rc == SQLITE_ROW)
                 return 1;
@@ -377,6 +379,36 @@ int tx_begin(struct db *d, struct tx *ret, struct nb_err *err)
         return 0;
 }
 
+/* Read when a commit is written; a pragma of this kind acts as it is
+ * compiled, so that it cannot be one of the kept statements. */
+static void set_synchronous(struct db *d, bool full)
+{
+        (void)sqlite3_exec(d->sql,
+                           full ? "PRAGMA synchronous = full" : "PRAGMA synchronous = normal", NULL,
+                           NULL, NULL);
+}
+
+int tx_begin_relaxed(struct db *d, struct tx *ret, struct nb_err *err)
+{
+        int r;
+
+        set_synchronous(d, false);
+        r = tx_begin(d, ret, err);
+        if (r < 0)
+                set_synchronous(d, true);
+        else
+                ret->relaxed = true;
+        return r;
+}
+
+static void tx_over(struct tx *t)
+{
+        if (t->relaxed)
+                set_synchronous(t->db, true);
+        *t = (struct tx){0};
+        turn_give();
+}
+
 static void write_back(struct db *d)
 {
         /* shorter: it was begun anew */
@@ -396,8 +428,7 @@ int tx_commit(struct tx *t, struct nb_err *err)
 
         if (r < 0)
                 return r;
-        t->db = NULL;
-        turn_give();
+        tx_over(t);
         write_back(d);
         return 0;
 }
@@ -412,6 +443,5 @@ void tx_done(struct tx *t)
                 (void)r; /* whatever it says, the transaction is over */
                 nb_assert(sqlite3_get_autocommit(t->db->sql));
         }
-        t->db = NULL;
-        turn_give();
+        tx_over(t);
 }

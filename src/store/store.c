@@ -16,6 +16,13 @@ int store_begin(struct store *s, const char *verb, struct tx *ret, struct nb_err
         return r < 0 ? r : tx_begin(&s->db, ret, err);
 }
 
+int store_begin_relaxed(struct store *s, const char *verb, struct tx *ret, struct nb_err *err)
+{
+        int r = store_verb(s, verb, err);
+
+        return r < 0 ? r : tx_begin_relaxed(&s->db, ret, err);
+}
+
 static int read_instance(struct store *s, struct nb_err *err)
 {
         nb_auto_stmt *q = NULL;

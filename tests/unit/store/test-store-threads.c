@@ -128,4 +128,92 @@ TEST(intake_and_worker_write_at_once)
         CHECK_STR(q_text(&f, "PRAGMA foreign_key_check"), "(none)");
 }
 
+/* ---- turns ---- */
+
+static int64_t ticking(void *arg)
+{
+        return atomic_fetch_add((_Atomic int64_t *)arg, 1) + T0;
+}
+
+struct greedy {
+        struct store *s;
+        atomic_bool stop;
+        _Atomic int64_t writes;
+};
+
+static void *greedy_main(void *arg)
+{
+        struct greedy *g = arg;
+        struct nb_err err;
+
+        while (!atomic_load(&g->stop) && store_ping(g->s, &err) == 0)
+                atomic_fetch_add(&g->writes, 1);
+        return NULL;
+}
+
+/* A worker that writes and writes keeps a sender waiting for one write, not
+ * for luck; on the average, as the machine may be busy. */
+TEST(a_writer_without_pause_does_not_starve_the_other)
+{
+        FIX(f);
+        _Atomic int64_t ticks = 0;
+        struct greedy g = {.s = f.s};
+        pthread_t worker;
+
+        f.clock = (struct nb_clock){.now_ms = ticking, .arg = &ticks};
+        CHECK_INT(pthread_create(&worker, NULL, greedy_main, &g), 0);
+        while (atomic_load(&g.writes) == 0)
+                ;
+        for (int i = 0; i < 200; i++)
+                CHECK_OK(store_intake_ping(f.in, &f.err), &f.err);
+        atomic_store(&g.stop, true);
+        pthread_join(worker, NULL);
+        CHECK(g.writes < 200 * 3);
+}
+
+static void *counting_main(void *arg)
+{
+        for (int i = 0; i < 1000; i++) {
+                if (!turn_take(10))
+                        return NULL;
+                ++*(int *)arg; /* the turn is what guards it */
+                turn_give();
+        }
+        return NULL;
+}
+
+TEST(one_writer_at_a_time)
+{
+        pthread_t t[4];
+        int count = 0;
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(t); i++)
+                CHECK_INT(pthread_create(&t[i], NULL, counting_main, &count), 0);
+        for (size_t i = 0; i < NB_ARRAY_SIZE(t); i++)
+                pthread_join(t[i], NULL);
+        CHECK_INT(count, 4000);
+}
+
+static void *impatient_main(void *arg)
+{
+        *(bool *)arg = turn_take(1);
+        return NULL;
+}
+
+TEST(waiting_for_a_turn_has_an_end)
+{
+        pthread_t t[2];
+        bool got[2] = {true, true};
+
+        CHECK(turn_take(1));
+        for (size_t i = 0; i < 2; i++)
+                CHECK_INT(pthread_create(&t[i], NULL, impatient_main, &got[i]), 0);
+        for (size_t i = 0; i < 2; i++)
+                pthread_join(t[i], NULL);
+        CHECK(!got[0] && !got[1]);
+        turn_give();
+        CHECK(turn_take(1));
+        turn_give();
+}
+
 NBTEST_MAIN()

@@ -2,6 +2,7 @@
 /* disks that are full, databases that are busy, processes that die */
 #include "store-test.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 TEST(a_full_disk_loses_nothing_and_heals)
@@ -73,6 +74,52 @@ TEST(rows_that_make_no_sense)
         q_run(&f, "UPDATE build SET state = 'dancing'");
         CHECK_ERR(store_build_trouble(f.s, 1, BUILD_ERRORED, "x", &f.err), &f.err, NB_E_CORRUPT,
                   "dancing");
+}
+
+/* ---- the log ---- */
+
+static off_t size_of(const char *path, const char *more)
+{
+        nb_auto_free char *name = nb_asprintf("%s%s", path, more);
+        struct stat st;
+
+        return stat(name, &st) == 0 ? st.st_size : -1;
+}
+
+static void big_delivery(struct fix *f, const char *id)
+{
+        nb_auto_free char *body = calloc(1, 25 << 20);
+        struct store_delivery d = {.forge = "hub",
+                                   .delivery_id = id,
+                                   .event_name = "push",
+                                   .headers = "",
+                                   .body = body,
+                                   .n_body = 25 << 20,
+                                   .ignored = "big"};
+        struct store_delivery *const v[] = {&d};
+
+        CHECK(body);
+        CHECK_OK(store_intake_accept(f->in, v, 1, &f->err), &f->err);
+}
+
+TEST(the_log_is_written_back_by_the_worker_and_has_an_end)
+{
+        FIX(f);
+
+        big_delivery(&f, "1");
+        CHECK(size_of(f.path, "") < 1 << 20); /* the sender did not wait for that */
+        f.now++;
+        CHECK_OK(store_ping(f.s, &f.err), &f.err);
+        CHECK(size_of(f.path, "") > 25 << 20);
+        /* and without a worker intake sees to it */
+        for (int i = 2; i < 8; i++) {
+                char id[8];
+
+                snprintf(id, sizeof(id), "%d", i);
+                big_delivery(&f, id);
+        }
+        CHECK(size_of(f.path, "") > 100 << 20);
+        CHECK(size_of(f.path, "-wal") < 110 << 20);
 }
 
 /* ---- the hook ---- */
