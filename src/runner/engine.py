@@ -30,7 +30,8 @@ try:
     import zmq
     from jupyter_client.kernelspec import KernelSpecManager
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import (CellControlSignal, CellExecutionError, CellTimeoutError,
+                                     DeadKernelError)
 except ImportError as e:
     print(f'{sys.executable}: {e}', file=sys.stderr)
     sys.exit(EXIT_NO_NBCLIENT)
@@ -133,7 +134,13 @@ class Engine(NotebookClient):
                     self.too_much = True
                     self.flood = asyncio.ensure_future(self.end_flood())
                 return None
-        return super().process_message(msg, cell, cell_index)
+        try:
+            return super().process_message(msg, cell, cell_index)
+        except CellControlSignal:
+            raise
+        except Exception:  # a stranger's message, such as a widget without state
+            traceback.print_exc()
+            return None
 
     async def end_flood(self):
         await self.km.interrupt_kernel()
