@@ -23,7 +23,8 @@ struct nbtest {
         void (*fn)(void);
         struct nbtest *next;
 };
-static struct nbtest *nbtest_first, **nbtest_last = &nbtest_first;
+static struct nbtest *nbtest_first;
+__attribute__((unused)) static struct nbtest **nbtest_last = &nbtest_first;
 static jmp_buf nbtest_out;
 static char nbtest_dir[64];
 
@@ -103,7 +104,7 @@ static int nbtest_one(const struct nbtest *t)
         return 0;
 }
 
-static int nbtest_run(int argc, char **argv)
+__attribute__((unused)) static int nbtest_run(int argc, char **argv)
 {
         int n = 0, failed = 0;
 

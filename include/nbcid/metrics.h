@@ -7,7 +7,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include <nbcid/config.h>
 #include <nbcid/model.h>
 
 enum delivery_result {

@@ -26,7 +26,7 @@ enum build_state {
         BUILD_CANCELLED,
         BUILD_STATE__COUNT,
 };
-const char *build_state_name(enum build_state s); /* "queued" */
+const char *build_state_name(enum build_state v); /* "queued" */
 bool build_state_parse(const char *name, enum build_state *ret);
 bool build_state_final(enum build_state s);
 /* Is from -> to a legal move?  The one table. */
@@ -39,7 +39,7 @@ enum trigger {
         TRIGGER_MANUAL,
         TRIGGER__COUNT
 };
-const char *trigger_name(enum trigger t); /* "push" */
+const char *trigger_name(enum trigger v); /* "push" */
 bool trigger_parse(const char *name, enum trigger *ret);
 
 /* ---- jobs ---- */
@@ -57,7 +57,7 @@ enum job_state {
         JOB_SKIPPED,
         JOB_STATE__COUNT,
 };
-const char *job_state_name(enum job_state s); /* "timed_out" */
+const char *job_state_name(enum job_state v); /* "timed_out" */
 bool job_state_parse(const char *name, enum job_state *ret);
 bool job_state_final(enum job_state s);
 bool job_may_move(enum job_state from, enum job_state to);
@@ -79,7 +79,7 @@ enum run_class {
         CLASS_CANCELLED,
         CLASS__COUNT,
 };
-const char *run_class_name(enum run_class c); /* "cell_error" */
+const char *run_class_name(enum run_class v); /* "cell_error" */
 bool run_class_parse(const char *name, enum run_class *ret);
 /* The final job state that a class means: CELL_ERROR -> JOB_FAILED, LOST ->
  * JOB_ERRORED (and may be retried), ...  Asserts c != CLASS_NONE. */
@@ -149,7 +149,7 @@ enum note_state {
         NOTE_CANCELLED,
         NOTE_STATE__COUNT,
 };
-const char *note_state_name(enum note_state s); /* "pending" */
+const char *note_state_name(enum note_state v); /* "pending" */
 bool note_state_parse(const char *name, enum note_state *ret);
 
 /* What a commit should show at its forge.  Borrowed texts. */

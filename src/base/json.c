@@ -98,7 +98,7 @@ static int escaped_unit(const char *p, size_t n, size_t i)
         if (n < 6 || i > n - 6 || p[i] != '\\' || p[i + 1] != 'u')
                 return -1;
         for (size_t k = i + 2; k < i + 6; k++) {
-                int c = p[k], low = c | 0x20;
+                int c = (unsigned char)p[k], low = c | 0x20;
 
                 if (c >= '0' && c <= '9')
                         unit = unit * 16 + c - '0';

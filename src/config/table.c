@@ -128,6 +128,8 @@ static const char *expectation(enum key_type t)
                 [KEY_SWITCH] = "a string",
                 [KEY_SECRET] = "the name of a file in quotes",
         };
+
+        nb_assert((unsigned)t < KEY_TYPE__COUNT);
         return texts[t];
 }
 

@@ -17,7 +17,7 @@
 
 #define FLOW_PREPARATIONS 2 /* at once: network and disk bound, pool has 4 threads */
 #define FLOW_SENDS 8        /* statuses on their way at once */
-#define FLOW_PROGRESS_MS 1000
+#define FLOW_PROGRESS_US (1 * NB_US_PER_S)
 #define FLOW_STORE_RETRY_US (1 * NB_US_PER_S)
 
 struct prep;
@@ -34,7 +34,7 @@ struct flow_pause {
 struct flow {
         struct flow_deps deps;
         struct config *config;
-        struct loop_source *look, *due, *sweep_timer;
+        struct loop_source *look, *due, *progress, *sweep_timer;
         struct prep *preps;
         struct run *runs;
         struct send *sends;
@@ -42,12 +42,14 @@ struct flow {
         struct flow_pause *pauses;
         size_t n_pauses;
         unsigned n_preps, n_sends;
-        bool draining, look_soon;
+        bool draining, look_soon, progress_armed;
         bool store_trouble; /* said once until it works again */
 };
 
 /* Look at the store in the next round of the loop. */
 void flow_look_soon(struct flow *f);
+/* Have the progress of runs written within a second. */
+void progress_soon(struct flow *f);
 /* A store verb failed: say it once, try everything again soon.  Answers false
  * so that callers can hand it on. */
 bool flow_store_failed(struct flow *f, const struct nb_err *err, const char *what);
@@ -96,6 +98,7 @@ void run_cancel(struct flow *f, int64_t build);
 void run_abandon(struct flow *f);
 /* Take up an attempt that a former process left; a is copied. */
 int run_adopt(struct flow *f, const struct store_attempt *a, struct nb_err *err);
+void run_store_progress(struct flow *f);
 unsigned run_count(const struct flow *f);
 bool run_has_ref(const struct flow *f, const char *ref);
 

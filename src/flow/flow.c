@@ -11,6 +11,22 @@ void flow_look_soon(struct flow *f)
         loop_timer_arm(f->look, 0);
 }
 
+void progress_soon(struct flow *f)
+{
+        if (f->progress_armed)
+                return;
+        f->progress_armed = true;
+        loop_timer_arm(f->progress, FLOW_PROGRESS_US);
+}
+
+static void progress_due(void *arg)
+{
+        struct flow *f = arg;
+
+        f->progress_armed = false;
+        run_store_progress(f);
+}
+
 bool flow_store_failed(struct flow *f, const struct nb_err *err, const char *what)
 {
         atomic_fetch_add(&f->deps.metrics->store_errors, 1);
@@ -99,6 +115,8 @@ int flow_new(const struct flow_deps *d, struct flow **ret, struct nb_err *err)
         if (r < 0)
                 return r;
         r = loop_timer(d->loop, flow_look, f, &f->due, err);
+        if (r == 0)
+                r = loop_timer(d->loop, progress_due, f, &f->progress, err);
         if (r < 0)
                 return r;
         *ret = NB_TAKE(f);
@@ -115,6 +133,7 @@ struct flow *flow_free(struct flow *f)
         sweep_abandon(f);
         loop_source_free(f->look);
         loop_source_free(f->due);
+        loop_source_free(f->progress);
         for (size_t i = 0; i < f->n_pauses; i++)
                 free(f->pauses[i].forge);
         free(f->pauses);

@@ -32,7 +32,8 @@ struct run {
         enum run_stage stage;
         char *workspace, *artifacts;
         bool cancel_asked, running_stored;
-        int64_t progress_ms;
+        bool progress; /* to be written: */
+        int64_t cells, cells_done, cell;
         struct run_result result;
 
         /* filled on the pool */
@@ -212,19 +213,36 @@ static bool run_store(struct run *u)
 
 /* ---- the middle: what the executor tells ---- */
 
+/* Cells may end a thousand times a second; people look once.  The last word is
+ * kept and written when its time comes. */
 static void run_progress(struct run *u, const struct exec_event *ev)
 {
-        struct flow *f = u->flow;
-        int64_t now = nb_now_ms(f->deps.clock);
+        u->cells = ev->cells;
+        u->cells_done = ev->cells_done;
+        u->cell = ev->cell;
+        if (!u->progress) {
+                u->progress = true;
+                progress_soon(u->flow);
+        }
+}
+
+void run_store_progress(struct flow *f)
+{
         struct nb_err err;
 
-        if (now - u->progress_ms < FLOW_PROGRESS_MS)
-                return;
-        u->progress_ms = now;
-        /* For people only: the verbs that matter say what is wrong. */
-        if (store_attempt_progress(f->deps.store, u->attempt.id, ev->cells, ev->cells_done,
-                                   ev->cell, &err) < 0)
-                atomic_fetch_add(&f->deps.metrics->store_errors, 1);
+        for (struct run *u = f->runs; u; u = u->next) {
+                if (!u->progress || u->stage != RUN_RUNNING)
+                        continue;
+                if (!u->running_stored) {
+                        progress_soon(f);
+                        continue;
+                }
+                u->progress = false;
+                /* For people only: the verbs that matter say what is wrong. */
+                if (store_attempt_progress(f->deps.store, u->attempt.id, u->cells, u->cells_done,
+                                           u->cell, &err) < 0)
+                        atomic_fetch_add(&f->deps.metrics->store_errors, 1);
+        }
 }
 
 static void run_event(void *arg, struct exec_run *handle, const struct exec_event *ev)

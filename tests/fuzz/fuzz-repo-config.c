@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Any bytes as .nbcid.toml, which strangers write: what is accepted stays
+ * within the operator's limits and never runs a checkpoint.
+ */
+
+#include <string.h>
+
+#include <nbcid/config.h>
+
+#include "fuzz.h"
+
+static void check_accepted(const struct repo_config *c)
+{
+        const struct config op = {.timeout_us = 7200, .cell_timeout_us = 1800};
+        uint64_t timeout_us, cell_timeout_us;
+
+        PROPERTY(c->n_jobs <= 200 && c->include.n <= 200 && c->exclude.n <= 200);
+        for (size_t i = 0; i < c->n_jobs; i++)
+                PROPERTY(nb_glob_valid(c->jobs[i].notebook));
+        for (size_t i = 0; i < c->include.n; i++)
+                PROPERTY(nb_glob_valid(c->include.v[i]));
+        PROPERTY(!repo_config_wants(c, "a/.ipynb_checkpoints/b.ipynb"));
+        repo_config_limits(c, &op, "train/a.ipynb", &timeout_us, &cell_timeout_us);
+        PROPERTY(timeout_us > 0 && timeout_us <= op.timeout_us);
+        PROPERTY(cell_timeout_us > 0 && cell_timeout_us <= op.cell_timeout_us);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        NB_CLEANUP(repo_config_done) struct repo_config c = {0};
+        struct nb_err err;
+        int r = repo_config_parse((const char *)data, size, &c, &err);
+
+        if (r < 0) {
+                PROPERTY(r == -NB_E_INVALID || r == -NB_E_LIMIT);
+                PROPERTY(strncmp(err.msg, ".nbcid.toml:", 12) == 0);
+                PROPERTY(nb_utf8_valid(err.msg, strlen(err.msg), NULL));
+        } else {
+                check_accepted(&c);
+        }
+        return 0;
+}
