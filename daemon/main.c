@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* main.c - argv: which subcommand */
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <nbcid/git.h>
+#include <nbcid/str.h>
+
+#include "app.h"
+
+static int cmd_git_helper(int argc, char **argv)
+{
+        return git_helper_main(STDIN_FILENO, STDOUT_FILENO);
+}
+
+static const struct {
+        const char *name, *what; /* what NULL: not for people */
+        int (*run)(int argc, char **argv);
+} commands[] = {
+        {"serve", "receive webhooks and run notebooks: the daemon", cmd_serve},
+        {"config", "check the configuration", cmd_config},
+        {"run", "run one notebook here", cmd_run},
+        {"git-helper", NULL, cmd_git_helper},
+};
+
+static void help(FILE *f)
+{
+        fputs("Usage: nbcid COMMAND [OPTION...]\n\nCI/CD for Jupyter notebooks.\n\n", f);
+        for (size_t i = 0; i < NB_ARRAY_SIZE(commands); i++)
+                if (commands[i].what)
+                        fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].what);
+        fputs("\n`nbcid COMMAND --help` tells more.  `nbcid --version` prints the version.\n", f);
+}
+
+int main(int argc, char **argv)
+{
+        if (argc < 2) {
+                help(stderr);
+                return EXIT_USAGE;
+        }
+        if (nb_streq(argv[1], "--help") || nb_streq(argv[1], "help")) {
+                help(stdout);
+                return EXIT_FINE;
+        }
+        if (nb_streq(argv[1], "--version")) {
+                puts("nbcid " NBCID_VERSION);
+                return EXIT_FINE;
+        }
+        for (size_t i = 0; i < NB_ARRAY_SIZE(commands); i++)
+                if (nb_streq(argv[1], commands[i].name))
+                        return commands[i].run(argc - 1, argv + 1);
+        fprintf(stderr, "nbcid: there is no command \"%s\"\n\n", argv[1]);
+        help(stderr);
+        return EXIT_USAGE;
+}
