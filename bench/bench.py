@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""bench.py BUILD [intake|idle|restart|changes|first ...]: nbcid against peers and limits.
+
+Both sides of every ratio are measured in the same run, in turns, since hardware is noisy. Prints
+Markdown tables. Loopback only, bounded in time. See README.md beside this file.
+"""
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'tests', 'system'))
+import harness  # noqa: E402
+from harness import Repo, World, notebook, wait_for  # noqa: E402
+
+SECRET = 'bench-secret'
+CONNECTIONS, SECONDS, ROUNDS = 16, 5, 3
+
+
+def memory(pid):
+    """RSS, its anonymous part, and proportional size, in MiB."""
+    out = {}
+    with open(f'/proc/{pid}/smaps_rollup') as f:
+        for line in f:
+            key, *rest = line.split()
+            if key in ('Rss:', 'Pss:', 'Anonymous:'):
+                out[key[:-1]] = int(rest[0]) / 1024
+    return out
+
+
+def table(head, rows):
+    print('\n| ' + ' | '.join(head) + ' |')
+    print('|' + '---|' * len(head))
+    for row in rows:
+        print('| ' + ' | '.join(str(c) for c in row) + ' |')
+    print(flush=True)
+
+
+def load(build, port, path):
+    done = subprocess.run([f'{build}/bench/bench-load', str(port), path, str(CONNECTIONS),
+                           str(SECONDS)], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def world(build, **config):
+    harness.SECRET = SECRET
+    return World(f'{build}/daemon/nbcid', **config)
+
+
+# ---- intake ----
+
+def webhook_server(tmp):
+    """Debian's webhook with the same rule, running /bin/true."""
+    port = 20000 + os.getpid() % 20000
+    hooks = os.path.join(tmp, 'hooks.json')
+    with open(hooks, 'w') as f:
+        json.dump([{'id': 'bench', 'execute-command': '/bin/true', 'trigger-rule': {'match': {
+            'type': 'payload-hmac-sha256', 'secret': SECRET,
+            'parameter': {'source': 'header', 'name': 'X-Hub-Signature-256'}}}}], f)
+    proc = subprocess.Popen(['webhook', '-hooks', hooks, '-ip', '127.0.0.1', '-port', str(port)],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(1)
+    return proc, port
+
+
+def intake(build):
+    print('## Intake: signed 10 KB pushes, 16 connections')
+    tmp = tempfile.mkdtemp(prefix='nbcid-bench-')
+    rates = {'nbcid': [], 'webhook': [], 'bare': []}
+    latency, mem = {}, {}
+    # Pushes are accepted and not worked on: the repository's server is down.
+    w = world(build, server='max_backlog = 10000000\nmin_free = "1MiB"'.replace(
+        'min_free = "1MiB"', ''))
+    with open(w.git_mode, 'w') as f:
+        f.write('stall')
+    w.start()
+    webhook, webhook_port = webhook_server(tmp)
+    bare = subprocess.Popen([f'{build}/bench/bench-bare'], stdout=subprocess.PIPE, text=True)
+    bare_port = int(bare.stdout.readline().split()[1])
+    accepted = 0
+    mem['nbcid idle'] = memory(w.proc.pid)['Rss']
+    mem['webhook idle'] = memory(webhook.pid)['Rss']
+    try:
+        for _ in range(ROUNDS):
+            for name, port, path in (('nbcid', w.port, '/hooks/github'),
+                                     ('webhook', webhook_port, '/hooks/bench'),
+                                     ('bare', bare_port, '/')):
+                r = load(build, port, path)
+                assert r['other'] == 0, (name, r)
+                rates[name].append(r['per_second'])
+                latency[name] = (r['p50_ms'], r['p99_ms'])
+                if name == 'nbcid':
+                    accepted += r['accepted']
+                    mem.setdefault('nbcid rounds', []).append(memory(w.proc.pid)['Rss'])
+                if name == 'webhook':
+                    mem.setdefault('webhook rounds', []).append(memory(webhook.pid)['Rss'])
+        w.stop(signal.SIGKILL)
+        db = sqlite3.connect(f'{w.state}/nbcid.db')
+        stored = db.execute('SELECT count(*) FROM delivery').fetchone()[0]
+        # What was sent and not answered when the time was over may be stored too.
+        lost = max(0, accepted - stored)
+        db.close()
+    finally:
+        for p in (webhook, bare):
+            p.terminate()
+            p.wait()
+        w.close()
+        shutil.rmtree(tmp)
+    mid = {k: statistics.median(v) for k, v in rates.items()}
+    rows = []
+    for name, label in (('nbcid', 'nbcid, each push fsynced'), ('webhook', 'webhook 2.8, /bin/true'),
+                        ('bare', 'bare libmicrohttpd + HMAC, nothing stored')):
+        rows.append((label, f'{mid[name]:.0f}', f'{latency[name][0]:.2f}', f'{latency[name][1]:.2f}',
+                     f'{mid["nbcid"] / mid[name]:.2f}'))
+    table(['server', 'pushes/s (median of 3)', 'p50 ms', 'p99 ms', 'nbcid is times that'], rows)
+    print(f'accepted {accepted}, stored {stored}, lost {lost}; RSS of nbcid: '
+          f'{mem["nbcid idle"]:.1f} MiB idle, after each round '
+          + ', '.join(f'{m:.1f}' for m in mem['nbcid rounds'])
+          + f'; of webhook: {mem["webhook idle"]:.1f} idle, '
+          + ', '.join(f'{m:.1f}' for m in mem['webhook rounds']))
+    return mid['nbcid'] / mid['webhook'] >= 10 and lost == 0
+
+
+# ---- a full database ----
+
+def fill(w, n):
+    """A database with n finished builds of two jobs each, made by the daemon's own schema."""
+    w.start()
+    w.stop()
+    db = sqlite3.connect(f'{w.state}/nbcid.db')
+    now = int(time.time() * 1000)
+
+    def columns(table_name):
+        return {r[1]: r for r in db.execute(f'PRAGMA table_info({table_name})')}
+
+    def insert(table_name, rows):
+        known = columns(table_name)
+        keys = list(rows[0])
+        assert all(k in known for k in keys), (keys, list(known))
+        db.executemany(f'INSERT INTO {table_name} ({",".join(keys)}) VALUES '
+                       f'({",".join("?" * len(keys))})', [list(r.values()) for r in rows])
+
+    insert('build', [dict(id=i, forge='github', repository=f'acme/r{i % 50}', kind='push',
+                          ref='refs/heads/main', before_oid='1' * 40,
+                          after_oid=hashlib.sha1(str(i).encode()).hexdigest(),
+                          commit_oid=hashlib.sha1(str(i).encode()).hexdigest(), title='Train it',
+                          author='ada', cause='push', state='passed', created_ms=now - i,
+                          started_ms=now - i, finished_ms=now - i, jobs=2, jobs_final=2,
+                          jobs_passed=2) for i in range(1, n + 1)])
+    insert('job', [dict(build=1 + i // 2, position=i % 2, forge='github',
+                        repository=f'acme/r{(1 + i // 2) % 50}', kind='notebook',
+                        notebook=f'n{i % 2}.ipynb', executor='local', environment='{}',
+                        timeout_us=1, cell_timeout_us=1, notify=1, state='passed',
+                        **{'class': 'passed'}, created_ms=now, started_ms=now, finished_ms=now)
+                   for i in range(2 * n)])
+    insert('delivery', [dict(forge='github', delivery_id=f'd{i}', event_name='push',
+                             received_ms=now, build=i, headers='', body=b'x' * 2000)
+                        for i in range(1, n + 1)])
+    db.commit()
+    db.close()
+
+
+def idle(build):
+    print('## Idle memory with 10,000 finished builds')
+    w = world(build)
+    try:
+        fill(w, 10000)
+        w.start()
+        w.get('/api/v1/builds')
+        time.sleep(15)
+        m = memory(w.proc.pid)
+    finally:
+        w.close()
+    table(['', 'MiB', 'limit'], [('RSS', f'{m["Rss"]:.1f}', '10'), ('of it anonymous',
+          f'{m["Anonymous"]:.1f}', ''), ('proportional (PSS)', f'{m["Pss"]:.1f}', '')])
+    return m['Rss'] <= 10
+
+
+def restart(build):
+    print('## Restart to ready with 100,000 builds')
+    w = world(build)
+    times = []
+    try:
+        fill(w, 100000)
+        for _ in range(5):
+            start = time.monotonic()
+            w.start()
+            while w.request('GET', '/readyz')[0] != 200:
+                pass
+            times.append(time.monotonic() - start)
+            w.stop(signal.SIGKILL)
+    finally:
+        w.close()
+    table(['', 's', 'limit'], [('exec to 200 from /readyz, median of 5',
+          f'{statistics.median(times):.3f}', '0.2'), ('worst', f'{max(times):.3f}', '')])
+    return statistics.median(times) < 0.2
+
+
+# ---- changed notebooks ----
+
+def changes(build):
+    print('## Changed notebooks in a repository of 100,000 files')
+    tmp = tempfile.mkdtemp(prefix='nbcid-bench-')
+    env = {**os.environ, 'GIT_CONFIG_GLOBAL': '/dev/null', 'GIT_CONFIG_NOSYSTEM': '1'}
+    mirror = f'{tmp}/m.git'
+
+    def git(*argv, **kw):
+        return subprocess.run(['git', '-C', mirror, *argv], check=True, env=env,
+                              stdout=subprocess.PIPE, **kw).stdout.decode().strip()
+    try:
+        subprocess.run(['git', 'init', '-q', '--bare', mirror], check=True, env=env)
+        lines = ['blob\nmark :1\ndata 2\n1\n', 'blob\nmark :2\ndata 2\n2\n',
+                 'commit refs/heads/a\ncommitter a <a@example.org> 1 +0000\ndata 1\na\n']
+        lines += [f'M 100644 :1 d{i // 1000}/e{i // 50 % 20}/f{i}.'
+                  f'{"ipynb" if i % 10 == 0 else "py"}\n' for i in range(100000)]
+        lines.append('commit refs/heads/b\ncommitter a <a@example.org> 2 +0000\ndata 1\nb\n'
+                     'from refs/heads/a\n')
+        lines += [f'M 100644 :2 d{i // 1000}/e{i // 50 % 20}/f{i}.'
+                  f'{"ipynb" if i % 10 == 0 else "py"}\n' for i in range(0, 100000, 5000)]
+        git('fast-import', '--quiet', input=''.join(lines).encode())
+        a, b = git('rev-parse', 'a'), git('rev-parse', 'b')
+        ours, theirs = [], []
+        for _ in range(21):
+            start = time.monotonic()
+            n = subprocess.run([f'{build}/bench/bench-changes', mirror, a, b], check=True,
+                               stdout=subprocess.PIPE).stdout
+            ours.append(time.monotonic() - start)
+            start = time.monotonic()
+            listed = git('diff-tree', '-r', '--name-only', a, b)
+            theirs.append(time.monotonic() - start)
+        expected = sum(x.endswith('.ipynb') for x in listed.split())
+        assert int(n) == expected, (n, expected)
+    finally:
+        shutil.rmtree(tmp)
+    o, t = statistics.median(ours) * 1000, statistics.median(theirs) * 1000
+    table(['whole process, median of 21', 'ms', 'ratio'],
+          [('nbcid', f'{o:.1f}', f'{o / t:.2f}'), ('git diff-tree -r --name-only', f'{t:.1f}', '1')])
+    return o <= t * 1.05
+
+
+# ---- webhook to first running job ----
+
+def first(build):
+    print('## From webhook to first running job, warm mirror')
+    w = world(build)
+    times = []
+    try:
+        w.start()
+        repo = Repo(w)
+        before = repo.commit({'a.ipynb': notebook('1')})
+        w.build(repo, repo.base, before)
+        for i in range(7):
+            after = repo.commit({'a.ipynb': notebook(f'{i}')})
+            seen = threading.Event()
+            number = i + 2
+            start = time.monotonic()
+            w.push(repo, before, after)
+
+            def running():
+                b = w.get(f'/api/v1/builds/{number}')
+                return any(j['state'] in ('running', 'passed') for j in b['jobs'])
+            while not running():
+                time.sleep(0.001)
+            times.append(time.monotonic() - start)
+            seen.set()
+            w.wait_build(number)
+            before = after
+    finally:
+        w.close()
+    mid = statistics.median(times) * 1000
+    table(['push sent to job running (fetch over HTTP, checkout, spawn), 7 pushes', 'ms', 'limit'],
+          [('median', f'{mid:.0f}', '100'), ('worst', f'{max(times) * 1000:.0f}', '')])
+    return mid < 100
+
+
+def main():
+    build = os.path.abspath(sys.argv[1])
+    all_of_them = {'intake': intake, 'idle': idle, 'restart': restart, 'changes': changes,
+                   'first': first}
+    names = sys.argv[2:] or list(all_of_them)
+    subprocess.run(['meson', 'compile', '-C', build, 'bench-tools'], check=True,
+                   stdout=subprocess.DEVNULL)
+    missed = [name for name in names if not all_of_them[name](build)]
+    print('missed: ' + ', '.join(missed) if missed else 'all limits are met')
+    sys.exit(1 if missed else 0)
+
+
+main()
