@@ -90,7 +90,7 @@ static int passed_socket(int *ret, struct nb_err *err)
 
 static int build_house(struct server *s, struct nb_err *err)
 {
-        int fd, r;
+        int fd = -1, r;
 
         r = take_state(s, err);
         if (r < 0)
@@ -269,7 +269,6 @@ static void serve_signals(struct server *s, const sigset_t *signals)
 
 static int serve(struct server *s)
 {
-        NB_CLEANUP(config_unrefp) struct config *unused = NULL;
         struct nb_err err;
         sigset_t signals;
 
