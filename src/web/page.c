@@ -119,7 +119,8 @@ static int put_build_row(void *arg, const struct view_build *b)
         l->unfinished = l->unfinished || !build_state_final(b->state);
         html(l->b, "<tr><td>");
         html_badge(l->b, build_state_name(b->state));
-        html(l->b, "</td><td class=\"number\"><a href=\"/builds/%lld\">#%lld</a></td><td>",
+        html(l->b,
+             "</td><td class=\"number\"><a href=\"/builds/%lld\">#%lld</a></td><td class=\"wide\">",
              (long long)b->id, (long long)b->id);
         put_build_text(l, b);
         html(l->b, "</td><td>%s<div class=\"dim\">%s</div></td><td class=\"number\">",
@@ -292,7 +293,8 @@ static int put_job_row(void *arg, const struct view_job *j)
                            "</thead>\n<tbody>\n");
         html(o->b, "<tr><td>");
         html_badge(o->b, job_state_name(j->state));
-        html(o->b, "</td><td><a href=\"/jobs/%lld\">%s</a><div>", (long long)j->id, j->notebook);
+        html(o->b, "</td><td class=\"wide\"><a href=\"/jobs/%lld\">%s</a><div>", (long long)j->id,
+             j->notebook);
         page_failure(o->b, j);
         html(o->b, "</div></td><td class=\"number\">");
         page_progress(o->b, j);

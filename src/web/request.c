@@ -9,9 +9,8 @@
 #include "web-priv.h"
 
 #define LOG_LINES_PER_SECOND 10
-#define BODIES_FACTOR 4   /* all bodies at a time: so many max_body */
-#define DISCARD_FACTOR 4  /* of a refused body is read: so many max_body */
-#define TRIM_OVER 1048576 /* bodies longer than this are given back to the system */
+#define BODIES_FACTOR 4  /* all bodies at a time: so many max_body */
+#define DISCARD_FACTOR 4 /* of a refused body is read: so many max_body */
 
 const char *request_header(const struct web_request *q, const char *name)
 {
@@ -23,7 +22,6 @@ void request_drop_body(struct web_app *a, struct web_request *q)
 {
         q->delivery = flow_delivery_free(q->delivery); /* borrows the body */
         a->bodies -= q->body.len;
-        a->trim = a->trim || q->body.cap > TRIM_OVER;
         nb_buf_done(&q->body);
 }
 

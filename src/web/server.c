@@ -35,8 +35,11 @@
 #define SCAN_US (100 * NB_US_PER_MS)
 #define STOP_US (5 * NB_US_PER_S)
 #define HEAD_MEMORY 32768 /* of one connection: request line, headers, read buffer */
-#define GATHER_MAX 16     /* looks for more deliveries before a commit */
+#define GATHER_MAX 32     /* looks for more deliveries before a commit */
 #define GATHER_ENOUGH 64  /* deliveries */
+#define GATHER_NS 150000  /* pause in which none arrives, after which none is waited for */
+#define CROWD_US 10000
+#define LARGE_BODY 1048576
 #define TURNS_MAX 16      /* commits before the clock is looked at again */
 #define ANSWER_RATE 16384 /* bytes a second that a reader must manage */
 
@@ -46,10 +49,9 @@ enum conn_phase {
         CONN_ANSWERING,
 };
 
-struct exchange { /* one request on its connection */
-        struct web_request q;
+struct exchange {             /* one request on its connection */
+        struct web_request q; /* first: the same address */
         struct conn *conn;
-        struct exchange *next; /* delivery that waits for its commit */
         char *target;
         bool begun, queued;
 };
@@ -60,6 +62,7 @@ struct conn {
         struct exchange *x; /* NULL between requests */
         enum conn_phase phase;
         uint64_t deadline_us;
+        uint64_t delivered_us; /* its last delivery */
         bool shut;
 };
 
@@ -68,9 +71,8 @@ struct web {
         struct web_listener listener;
         struct MHD_Daemon *mhd;
         struct conn *conns;
-        struct exchange *waiting, **waiting_last;
-        struct web_request **batch;
-        size_t n_waiting, cap_batch;
+        struct web_request **waiting; /* deliveries, for their commit; max_connections fit */
+        size_t n_waiting;
         uint64_t scanned_us;
 
         pthread_t thread;
@@ -210,10 +212,6 @@ static size_t scan(struct web *w, uint64_t now)
                 }
         }
         w->scanned_us = now;
-        if (w->app.trim) {
-                w->app.trim = false;
-                (void)malloc_trim(0);
-        }
         return busy;
 }
 
@@ -311,9 +309,8 @@ static enum MHD_Result finish(struct web *w, struct exchange *x)
         }
         if (q->reply.status != 0)
                 return send_reply(w, x);
-        *w->waiting_last = x;
-        w->waiting_last = &x->next;
-        w->n_waiting++;
+        w->waiting[w->n_waiting++] = q;
+        x->conn->delivered_us = q->complete_us;
         MHD_suspend_connection(x->conn->mhd);
         return MHD_YES;
 }
@@ -341,21 +338,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 
 static void commit_waiting(struct web *w)
 {
-        struct exchange *x = w->waiting;
-        size_t n = 0;
-
-        if (nb_grow((void **)&w->batch, &w->cap_batch, w->n_waiting, sizeof(*w->batch)) == 0) {
-                for (; x; x = x->next)
-                        w->batch[n++] = &x->q;
-                hook_commit(&w->app, w->batch, n);
-        } else {
-                for (; x; x = x->next)
-                        hook_busy(&w->app, &x->q);
-        }
-        for (x = w->waiting; x; x = x->next)
-                MHD_resume_connection(x->conn->mhd);
-        w->waiting = NULL;
-        w->waiting_last = &w->waiting;
+        hook_commit(&w->app, w->waiting, w->n_waiting);
+        for (size_t i = 0; i < w->n_waiting; i++)
+                MHD_resume_connection(((struct exchange *)w->waiting[i])->conn->mhd);
         w->n_waiting = 0;
 }
 
@@ -366,20 +351,44 @@ static uint64_t mhd_timeout_ms(struct web *w)
         return MHD_get_timeout(w->mhd, &ms) == MHD_YES ? ms : UINT64_MAX;
 }
 
-/* MHD reads a piece of each connection at a time: look again while there is
- * more, so that a commit takes along all that have arrived.  The MHD_run() of
- * the next turn resumes and answers; after the last, MHD's own descriptor says
- * at once that there is something to do. */
+/* Connections that are sending deliveries just now, or have in the last few
+ * milliseconds: whose next is likely to come at once. */
+static size_t crowd(const struct web *w)
+{
+        uint64_t now = now_us();
+        size_t n = 0;
+
+        for (const struct conn *c = w->conns; c; c = c->next)
+                n += now - c->delivered_us < CROWD_US;
+        return n < GATHER_ENOUGH ? n : GATHER_ENOUGH;
+}
+
+/* Read on, for a moment, until all that may be expected have arrived: a commit
+ * costs about the same for one delivery as for many.  A sender that is alone
+ * does not wait. */
+static void gather(struct web *w)
+{
+        const struct timespec moment = {.tv_nsec = GATHER_NS};
+        size_t enough = crowd(w);
+
+        for (int i = 0; i < GATHER_MAX && w->n_waiting < enough; i++) {
+                struct pollfd p = {.fd = w->epoll_fd, .events = POLLIN};
+
+                if (mhd_timeout_ms(w) != 0 && ppoll(&p, 1, &moment, NULL) <= 0)
+                        break;
+                (void)MHD_run(w->mhd);
+        }
+}
+
+/* The MHD_run() of the next turn resumes and answers; after the last, MHD's
+ * own descriptor says at once that there is something to do. */
 static void run(struct web *w)
 {
         for (int turn = 0; turn < TURNS_MAX; turn++) {
                 (void)MHD_run(w->mhd);
-                for (int i = 0; i < GATHER_MAX && w->n_waiting > 0 &&
-                                w->n_waiting < GATHER_ENOUGH && mhd_timeout_ms(w) == 0;
-                     i++)
-                        (void)MHD_run(w->mhd);
                 if (w->n_waiting == 0)
                         break;
+                gather(w);
                 commit_waiting(w);
         }
 }
@@ -490,6 +499,12 @@ static int start(struct web *w, struct nb_err *err)
                                             .wake_arg = d->wake_arg};
         int r;
 
+        /* Left alone, glibc learns from the first large body to keep the memory
+         * of the next ones; it has to go back to the system with each. */
+        (void)mallopt(M_MMAP_THRESHOLD, LARGE_BODY);
+        w->waiting = nb_alloc_array(w->app.config->max_connections, sizeof(*w->waiting));
+        if (!w->waiting)
+                return nb_fail(err, NB_E_NOMEM, "memory is out");
         w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (w->wake_fd < 0)
                 return nb_fail_errno(err, errno, "eventfd");
@@ -514,7 +529,6 @@ int web_new(const struct web_deps *d, struct web **ret, struct nb_err *err)
         }
         w->listener = l;
         w->wake_fd = -1;
-        w->waiting_last = &w->waiting;
         w->app.deps = *d;
         w->app.config = config_ref(d->config);
         w->app.started_ms = nb_now_ms(&nb_clock_real);
@@ -555,7 +569,7 @@ struct web *web_free(struct web *w)
         config_unref(w->app.config);
         config_unref(atomic_load(&w->next_config));
         nb_closep(&w->wake_fd);
-        free(w->batch);
+        free(w->waiting);
         free(w);
         return NULL;
 }

@@ -142,7 +142,6 @@ struct web_app {
         struct store_view *view;
         int64_t started_ms;
         uint64_t bodies; /* bytes of all bodies in memory */
-        bool trim;       /* memory should be given back to the system */
         /* refused requests are said in the log, but a flood of them is not */
         uint64_t log_second;
         unsigned log_lines, log_dropped;
