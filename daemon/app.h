@@ -36,8 +36,8 @@ struct worker_deps { /* borrowed; outlive it */
         const char *self; /* path of this binary */
         struct metrics *metrics;
 };
-/* Opens the store (creating or migrating it), the executors and the loop, and
- * recovers; the thread runs from worker_start() on. */
+/* Opens the store (creating or migrating it), the executors and the loop; the
+ * thread runs, and recovers, from worker_start() on. */
 int worker_new(const struct worker_deps *d, struct worker **ret, struct nb_err *err);
 int worker_start(struct worker *w, struct nb_err *err);
 /* Stops and joins the thread.  NULL is fine; answers NULL. */
@@ -53,5 +53,6 @@ struct worker_state {
         unsigned preparing, running, sending;
         uint64_t silence_us; /* since the loop last went round with a store that answers */
         bool idle;
+        bool ended; /* its thread has, and was not told to: nothing gets done any more */
 };
 struct worker_state worker_state(const struct worker *w);

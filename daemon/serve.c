@@ -156,6 +156,10 @@ static bool same_house(const struct config *a, const struct config *b, const cha
                 *ret_key = "[server] listen";
         else if (!nb_streq(a->state_dir, b->state_dir))
                 *ret_key = "[server] state_dir";
+        else if (a->max_connections != b->max_connections)
+                *ret_key = "[server] max_connections";
+        else if (a->max_connections_per_ip != b->max_connections_per_ip)
+                *ret_key = "[server] max_connections_per_ip";
         else if (a->n_executors != b->n_executors)
                 *ret_key = "[[executor]]";
         for (size_t i = 0; !*ret_key && i < a->n_executors; i++) {
@@ -230,7 +234,7 @@ static void drain(struct server *s, const sigset_t *signals)
                 struct worker_state w = worker_state(s->worker);
                 struct timespec wait = {.tv_nsec = 200 * 1000 * 1000};
 
-                if (w.idle && w.running == 0)
+                if (w.ended || (w.idle && w.running == 0))
                         return;
                 (void)sd_notify(0, "WATCHDOG=1");
                 switch (sigtimedwait(signals, NULL, &wait)) {
@@ -243,7 +247,8 @@ static void drain(struct server *s, const sigset_t *signals)
         }
 }
 
-static void serve_signals(struct server *s, const sigset_t *signals)
+/* Until told to stop; answers an exit status. */
+static int serve_signals(struct server *s, const sigset_t *signals)
 {
         struct timespec wait = {.tv_sec = 5};
 
@@ -259,8 +264,12 @@ static void serve_signals(struct server *s, const sigset_t *signals)
                 case SIGTERM:
                 case SIGINT:
                         drain(s, signals);
-                        return;
+                        return EXIT_FINE;
                 default:
+                        if (worker_state(s->worker).ended) {
+                                nb_log(LOG_CRIT, "the worker has ended, and so do we");
+                                return EXIT_INFRASTRUCTURE;
+                        }
                         tell_systemd(s);
                         break;
                 }
@@ -300,8 +309,7 @@ static int serve(struct server *s)
                NB_F_STR("state_dir", s->config->state_dir), NB_F_STR("version", NBCID_VERSION));
         forget_startup();
         (void)sd_notify(0, "READY=1\nSTATUS=Ready");
-        serve_signals(s, &signals);
-        return EXIT_FINE;
+        return serve_signals(s, &signals);
 }
 
 static void serve_help(FILE *f)

@@ -13,10 +13,12 @@
 #include <nbcid/loop.h>
 #include <nbcid/num.h>
 #include <nbcid/store.h>
+#include <nbcid/str.h>
 
 #include "app.h"
 
 #define POOL_THREADS 4
+#define HIDE_MAX 1024 /* files that jobs must not see */
 #define HEARTBEAT_US (1 * NB_US_PER_S)
 #define PING_EVERY 10 /* heartbeats: a ping writes, and an idle disk should sleep */
 
@@ -29,17 +31,23 @@ struct worker {
         struct flow_exec *flow_execs;
         size_t n_execs;
         struct flow *flow;
-        struct loop_source *waker, *heartbeat;
+        /* Executors look at this at each start, so it never moves: every secret's
+         * file of this configuration and those before.  NULL-terminated. */
+        char *hide[HIDE_MAX + 1];
+        size_t n_hide;
+        struct loop_source *waker, *heartbeat, *recovery;
         pthread_t thread;
         bool started;
         unsigned beats;
+        bool store_ill;      /* the last ping said so */
+        bool recovery_waits; /* said once */
 
         /* said by other threads */
         atomic_bool stop, drain;
         _Atomic(struct config *) next_config;
         /* said by the worker */
         atomic_uint preparing, running, sending;
-        atomic_bool idle;
+        atomic_bool idle, ended;
         atomic_uint_fast64_t alive_us;
 };
 
@@ -53,12 +61,38 @@ static void worker_tell(struct worker *w)
         atomic_store(&w->idle, flow_idle(w->flow));
 }
 
+static int hide_secrets(struct worker *w, const struct config *c, struct nb_err *err)
+{
+        for (size_t i = 0; i < c->secret_files.n; i++) {
+                const char *file = c->secret_files.v[i];
+                size_t k = 0;
+
+                while (k < w->n_hide && !nb_streq(w->hide[k], file))
+                        k++;
+                if (k < w->n_hide)
+                        continue;
+                if (k == HIDE_MAX)
+                        return nb_fail(err, NB_E_LIMIT,
+                                       "jobs can see %s: a restart forgets the files of secrets "
+                                       "that are used no more, of which there are too many",
+                                       file);
+                w->hide[k] = nb_strdup(file);
+                if (!w->hide[k])
+                        return nb_fail(err, NB_E_NOMEM, "out of memory: jobs can see %s", file);
+                w->n_hide++;
+        }
+        return 0;
+}
+
 static void worker_woken(void *arg)
 {
         struct worker *w = arg;
         struct config *c = atomic_exchange(&w->next_config, NULL);
+        struct nb_err err;
 
         if (c) {
+                if (hide_secrets(w, c, &err) < 0)
+                        nb_log_err(LOG_CRIT, &err, "a secret is not hidden; restart the daemon");
                 flow_reconfigure(w->flow, c);
                 config_unref(c);
         }
@@ -73,18 +107,40 @@ static void worker_beat(void *arg)
 {
         struct worker *w = arg;
         struct nb_err err;
-        bool alive = true;
 
-        if (w->beats++ % PING_EVERY == 0 && store_ping(w->store, &err) < 0) {
+        if (w->beats++ % PING_EVERY == 0) {
+                bool refused = store_ping(w->store, &err) < 0;
+
                 /* A full disk is trouble that the flow waits out; a restart would
-                 * not help.  A database that is broken or stuck is. */
-                alive = err.code == NB_E_IO;
-                nb_log_err(LOG_WARNING, &err, "the database does not take a write");
+                 * not help.  For a database that is broken or stuck it may: we stay
+                 * silent until a ping is well again. */
+                w->store_ill = refused && err.code != NB_E_IO;
+                if (refused)
+                        nb_log_err(LOG_WARNING, &err, "the database does not take a write");
         }
-        if (alive)
+        if (!w->store_ill)
                 atomic_store(&w->alive_us, nb_mono_us(&nb_clock_real));
         worker_tell(w);
         loop_timer_arm(w->heartbeat, HEARTBEAT_US);
+}
+
+/* A start on a full disk waits for room, as everything later does. */
+static void worker_recover(void *arg)
+{
+        struct worker *w = arg;
+        struct nb_err err;
+
+        if (flow_recover(w->flow, &err) == 0)
+                return;
+        if (!nb_errc_policy(err.code)->retry) {
+                nb_log_err(LOG_CRIT, &err, "recovery failed");
+                loop_exit(w->loop);
+                return;
+        }
+        if (!w->recovery_waits)
+                nb_log_err(LOG_ERR, &err, "recovery failed; trying again every second");
+        w->recovery_waits = true;
+        loop_timer_arm(w->recovery, HEARTBEAT_US);
 }
 
 static void *worker_main(void *arg)
@@ -93,13 +149,11 @@ static void *worker_main(void *arg)
         struct nb_err err;
 
         pthread_setname_np(pthread_self(), "worker");
-        if (flow_recover(w->flow, &err) < 0)
-                nb_log_err(LOG_CRIT, &err, "recovery failed; the watchdog will restart us");
-        else {
-                worker_beat(w);
-                if (loop_run(w->loop, &err) < 0)
-                        nb_log_err(LOG_CRIT, &err, "the worker's loop failed");
-        }
+        loop_timer_arm(w->recovery, 0);
+        worker_beat(w);
+        if (loop_run(w->loop, &err) < 0)
+                nb_log_err(LOG_CRIT, &err, "the worker's loop failed");
+        atomic_store(&w->ended, !atomic_load(&w->stop));
         return NULL;
 }
 
@@ -110,9 +164,12 @@ static int open_execs(struct worker *w, struct nb_err *err)
                                  .clock = &nb_clock_real,
                                  .state_dir = c->state_dir,
                                  .self = w->deps.self,
-                                 .hide = (const char *const *)c->secret_files.v};
+                                 .hide = (const char *const *)w->hide};
         int r;
 
+        r = hide_secrets(w, c, err);
+        if (r < 0)
+                return r;
         w->execs = nb_alloc_array(c->n_executors, sizeof(*w->execs));
         w->flow_execs = nb_alloc_array(c->n_executors, sizeof(*w->flow_execs));
         if (!w->execs || !w->flow_execs)
@@ -167,6 +224,8 @@ int worker_new(const struct worker_deps *d, struct worker **ret, struct nb_err *
                 r = loop_waker(w->loop, worker_woken, w, &w->waker, err);
         if (r == 0)
                 r = loop_timer(w->loop, worker_beat, w, &w->heartbeat, err);
+        if (r == 0)
+                r = loop_timer(w->loop, worker_recover, w, &w->recovery, err);
         if (r < 0)
                 return r;
         *ret = NB_TAKE(w);
@@ -195,6 +254,7 @@ struct worker *worker_free(struct worker *w)
         flow_free(w->flow);
         loop_source_free(w->waker);
         loop_source_free(w->heartbeat);
+        loop_source_free(w->recovery);
         for (size_t i = 0; i < w->n_execs; i++)
                 exec_close(w->execs[i]);
         httpc_free(w->httpc);
@@ -202,6 +262,8 @@ struct worker *worker_free(struct worker *w)
         store_close(w->store);
         config_unref(atomic_exchange(&w->next_config, NULL));
         config_unref(w->deps.config);
+        for (size_t i = 0; i < w->n_hide; i++)
+                free(w->hide[i]);
         free(w->execs);
         free(w->flow_execs);
         free(w);
@@ -229,11 +291,14 @@ void worker_drain(struct worker *w)
 
 struct worker_state worker_state(const struct worker *w)
 {
+        const uint64_t alive_us = atomic_load(&w->alive_us), now = nb_mono_us(&nb_clock_real);
+
         return (struct worker_state){
                 .preparing = atomic_load(&w->preparing),
                 .running = atomic_load(&w->running),
                 .sending = atomic_load(&w->sending),
                 .idle = atomic_load(&w->idle),
-                .silence_us = nb_mono_us(&nb_clock_real) - atomic_load(&w->alive_us),
+                .silence_us = now > alive_us ? now - alive_us : 0,
+                .ended = atomic_load(&w->ended),
         };
 }

@@ -40,6 +40,7 @@ struct flow_deps {             /* borrowed; outlive the flow */
         const struct flow_exec *execs;
         size_t n_execs;
         uint64_t retry_base_us; /* first pause before trying again; 0: 10 s */
+        uint64_t sweep_us;      /* from the start to the first sweep; 0: a minute */
 };
 int flow_new(const struct flow_deps *d, struct flow **ret, struct nb_err *err);
 /* Releases runs (they live on), cancels requests and pool work, waits for
@@ -47,7 +48,8 @@ int flow_new(const struct flow_deps *d, struct flow **ret, struct nb_err *err);
 struct flow *flow_free(struct flow *f); /* NULL is fine; answers NULL */
 NB_DEFINE_FREEP(struct flow *, flow_free);
 
-/* Once, before flow_poke(): pick up what a former process left. */
+/* Once: pick up what a former process left; nothing happens before.  < 0: a
+ * part of it may be done; call it again. */
 int flow_recover(struct flow *f, struct nb_err *err);
 /* Something may have changed in the store: look.  Cheap when nothing has. */
 void flow_poke(struct flow *f);

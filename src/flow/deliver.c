@@ -22,6 +22,7 @@ struct flow_door {
         bool backlog_known;
         uint64_t disk_looked_us;
         uint64_t disk_free;
+        uint64_t pinged_us; /* the store last took a write that was no delivery */
 };
 
 struct flow_delivery {
@@ -295,7 +296,10 @@ int flow_door_ready(struct flow_door *d, struct nb_err *err)
 
         if (r == 0)
                 r = check_backlog(d, 1, err);
-        if (r == 0)
-                r = store_intake_ping(d->intake, err);
+        /* Anybody may ask, as often as he likes: no write to the disk for each. */
+        if (r < 0 || (d->pinged_us != 0 && nb_mono_us(d->deps.clock) - d->pinged_us < DISK_LOOK_US))
+                return r;
+        r = store_intake_ping(d->intake, err);
+        d->pinged_us = r == 0 ? nb_mono_us(d->deps.clock) : 0;
         return r;
 }

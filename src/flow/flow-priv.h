@@ -9,6 +9,7 @@
  * the item, its flow pointer becomes NULL and its done() only frees it.
  * An item whose result could not be stored stays on its list with ready set;
  * flow_look() tries again, so a full disk delays the story and loses nothing.
+ * Nothing new is started below the disk floor: it would only fail.
  */
 
 #include <nbcid/flow.h>
@@ -18,7 +19,7 @@
 #define FLOW_PREPARATIONS 2 /* at once: network and disk bound, pool has 4 threads */
 #define FLOW_SENDS 8        /* statuses on their way at once */
 #define FLOW_PROGRESS_US (1 * NB_US_PER_S)
-#define FLOW_STORE_RETRY_US (1 * NB_US_PER_S)
+#define FLOW_RETRY_US (1 * NB_US_PER_S)
 
 struct prep;
 struct run;
@@ -29,6 +30,7 @@ struct sweep;
 struct flow_pause {
         char *forge;
         int64_t until_ms;
+        unsigned times; /* pauses since it last took a status */
 };
 
 struct flow {
@@ -42,12 +44,19 @@ struct flow {
         struct flow_pause *pauses;
         size_t n_pauses;
         unsigned n_preps, n_sends;
-        bool draining, look_soon, progress_armed;
+        bool recovered, draining, look_soon, progress_armed;
+        bool again;         /* something waits for a second and then for a look */
         bool store_trouble; /* said once until it works again */
+        bool disk_low;      /* when last looked at; said once as well */
+        uint64_t disk_looked_us;
 };
 
 /* Look at the store in the next round of the loop. */
 void flow_look_soon(struct flow *f);
+/* Look in a second: something failed that is not the store. */
+void flow_again(struct flow *f);
+/* May anything new be started?  No when draining or below the disk floor. */
+bool flow_may_start(struct flow *f);
 /* Have the progress of runs written within a second. */
 void progress_soon(struct flow *f);
 /* A store verb failed: say it once, try everything again soon.  Answers false
@@ -96,7 +105,8 @@ void flow_remote_done(struct flow_remote *r);
 bool run_look(struct flow *f);
 void run_cancel(struct flow *f, int64_t build);
 void run_abandon(struct flow *f);
-/* Take up an attempt that a former process left; a is copied. */
+/* Take up an attempt that a former process left; a is copied.  < 0: nothing
+ * was done. */
 int run_adopt(struct flow *f, const struct store_attempt *a, struct nb_err *err);
 void run_store_progress(struct flow *f);
 unsigned run_count(const struct flow *f);
@@ -104,6 +114,8 @@ bool run_has_ref(const struct flow *f, const char *ref);
 
 /* ---- notes.c ---- */
 bool notes_look(struct flow *f);
+/* When the next forge's pause ends; INT64_MAX: none is paused. */
+int64_t notes_pause_end(const struct flow *f);
 void notes_abandon(struct flow *f);
 
 /* ---- sweep.c ---- */

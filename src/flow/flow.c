@@ -1,14 +1,56 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include <nbcid/fs.h>
 #include <nbcid/log.h>
 #include <nbcid/num.h>
 
 #include "flow-priv.h"
 
+/* Wall clocks jump and timers do not: what waits is looked at so often. */
+#define DUE_MAX_US (60 * NB_US_PER_S)
+
 void flow_look_soon(struct flow *f)
 {
         f->look_soon = true;
         loop_timer_arm(f->look, 0);
+}
+
+void flow_again(struct flow *f)
+{
+        f->again = true;
+}
+
+static bool disk_is_low(struct flow *f)
+{
+        const uint64_t now = nb_mono_us(f->deps.clock);
+        uint64_t left;
+
+        if (f->disk_looked_us != 0 && now - f->disk_looked_us < FLOW_RETRY_US)
+                return f->disk_low;
+        f->disk_looked_us = now;
+        /* When it cannot be told, whoever writes will. */
+        if (nb_free_bytes(f->config->state_dir, &left, NULL) < 0)
+                left = UINT64_MAX;
+        if (f->disk_low != (left < f->config->min_free)) {
+                f->disk_low = !f->disk_low;
+                nb_log(f->disk_low ? LOG_ERR : LOG_NOTICE,
+                       f->disk_low ? "the disk of state_dir is below [server] min_free: nothing "
+                                     "new is started; free some space, or shorten [retention]"
+                                   : "the disk of state_dir has room again",
+                       NB_F_INT("free_mib", left >> 20),
+                       NB_F_INT("min_free_mib", f->config->min_free >> 20));
+        }
+        return f->disk_low;
+}
+
+bool flow_may_start(struct flow *f)
+{
+        if (f->draining)
+                return false;
+        if (!disk_is_low(f))
+                return true;
+        flow_again(f);
+        return false;
 }
 
 void progress_soon(struct flow *f)
@@ -64,21 +106,25 @@ static bool cancel_look(struct flow *f)
 static void arm_due(struct flow *f)
 {
         struct nb_err err;
-        int64_t due_ms, in_ms;
+        uint64_t in_us = UINT64_MAX;
+        int64_t due_ms, now = nb_now_ms(f->deps.clock), pause_ms = notes_pause_end(f);
 
         if (store_next_due(f->deps.store, &due_ms, &err) < 0) {
                 (void)flow_store_failed(f, &err, "next_due");
-                loop_timer_arm(f->due, FLOW_STORE_RETRY_US);
+                loop_timer_arm(f->due, FLOW_RETRY_US);
                 return;
         }
-        if (due_ms == INT64_MAX) {
-                loop_timer_arm(f->due, UINT64_MAX);
-                return;
-        }
-        in_ms = due_ms - nb_now_ms(f->deps.clock);
-        /* At least a moment: what is due but finds no room waits for an event, and
-         * must not spin. */
-        loop_timer_arm(f->due, in_ms <= 0 ? NB_US_PER_S / 5 : (uint64_t)in_ms * NB_US_PER_MS);
+        if (pause_ms < due_ms)
+                due_ms = pause_ms;
+        if (due_ms <= now) /* told once, see there */
+                in_us = NB_US_PER_S / 5;
+        else if (due_ms != INT64_MAX)
+                in_us = (uint64_t)(due_ms - now) < DUE_MAX_US / NB_US_PER_MS
+                                ? (uint64_t)(due_ms - now) * NB_US_PER_MS
+                                : DUE_MAX_US;
+        if (f->again && in_us > FLOW_RETRY_US)
+                in_us = FLOW_RETRY_US;
+        loop_timer_arm(f->due, in_us);
 }
 
 static void flow_look(void *arg)
@@ -86,13 +132,15 @@ static void flow_look(void *arg)
         struct flow *f = arg;
         bool well;
 
-        f->look_soon = false;
+        f->look_soon = f->again = false;
+        if (!f->recovered) /* what is in the store may be in nobody's hand yet */
+                return;
         well = cancel_look(f);
         well = well && prepare_look(f);
         well = well && run_look(f);
         well = well && notes_look(f);
         if (!well) {
-                loop_timer_arm(f->due, FLOW_STORE_RETRY_US);
+                loop_timer_arm(f->due, FLOW_RETRY_US);
                 return;
         }
         if (f->store_trouble)
@@ -151,6 +199,7 @@ void flow_reconfigure(struct flow *f, struct config *c)
 {
         config_unref(f->config);
         f->config = config_ref(c);
+        f->disk_looked_us = 0;
         flow_look_soon(f);
 }
 

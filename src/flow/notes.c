@@ -11,6 +11,7 @@
 /* A status that was not taken in 40 tries (a day and a half) is of no use any
  * more. */
 #define NOTE_TRIES 40
+#define PAUSE_DOUBLINGS 11 /* of a second: some half an hour */
 
 struct send {
         struct flow *flow;
@@ -43,47 +44,101 @@ static void send_unlink(struct send *s)
         s->flow->n_sends--;
 }
 
-static int64_t paused_until(const struct flow *f, const char *forge)
+/* ---- forges that said "wait", which means all of their statuses ---- */
+
+static struct flow_pause *find_pause(const struct flow *f, const char *forge)
 {
         for (size_t i = 0; i < f->n_pauses; i++)
                 if (nb_streq(f->pauses[i].forge, forge))
-                        return f->pauses[i].until_ms;
-        return 0;
+                        return &f->pauses[i];
+        return NULL;
 }
 
-/* A forge that says "wait" means all of its statuses.  When memory is out the
- * pause is forgotten and the forge will say it again. */
-static void pause_forge(struct flow *f, const char *forge, int64_t until_ms)
+static int64_t paused_until(const struct flow *f, const char *forge)
 {
-        struct flow_pause *p;
+        const struct flow_pause *p = find_pause(f, forge);
 
-        for (size_t i = 0; i < f->n_pauses; i++)
-                if (nb_streq(f->pauses[i].forge, forge)) {
-                        f->pauses[i].until_ms = until_ms;
-                        return;
-                }
-        p = nb_alloc_array(f->n_pauses + 1, sizeof(*p));
-        if (!p)
-                return;
+        return p ? p->until_ms : 0;
+}
+
+/* NULL when memory is out: the forge will say it again. */
+static struct flow_pause *add_pause(struct flow *f, const char *forge)
+{
+        struct flow_pause *p = nb_alloc_array(f->n_pauses + 1, sizeof(*p));
+        char *name = nb_strdup(forge);
+
+        if (!p || !name) {
+                free(p);
+                free(name);
+                return NULL;
+        }
         for (size_t i = 0; i < f->n_pauses; i++)
                 p[i] = f->pauses[i];
-        p[f->n_pauses] = (struct flow_pause){.forge = nb_strdup(forge), .until_ms = until_ms};
-        if (!p[f->n_pauses].forge) {
-                free(p);
-                return;
-        }
+        p[f->n_pauses] = (struct flow_pause){.forge = name};
         free(f->pauses);
         f->pauses = p;
-        f->n_pauses++;
+        return &p[f->n_pauses++];
 }
+
+/* As long as it asked for, and longer each time in vain: a forge that says "a
+ * second" for a day must not use up the tries of every note.  Several answers
+ * to what was on its way at once are one pause. */
+static void pause_forge(struct flow *f, const char *forge, uint32_t wait_s)
+{
+        struct flow_pause *p = find_pause(f, forge);
+        int64_t now = nb_now_ms(f->deps.clock), until;
+
+        if (!p)
+                p = add_pause(f, forge);
+        if (!p)
+                return;
+        if (p->until_ms <= now && p->times < PAUSE_DOUBLINGS)
+                p->times++;
+        until = now + ((int64_t)1000 << p->times);
+        if (until < now + (int64_t)wait_s * 1000)
+                until = now + (int64_t)wait_s * 1000;
+        if (until > p->until_ms)
+                p->until_ms = until;
+}
+
+static void forge_took(struct flow *f, const char *forge)
+{
+        struct flow_pause *p = find_pause(f, forge);
+
+        if (p)
+                p->times = 0;
+}
+
+int64_t notes_pause_end(const struct flow *f)
+{
+        int64_t end = INT64_MAX, now = nb_now_ms(f->deps.clock);
+
+        for (size_t i = 0; i < f->n_pauses; i++)
+                if (f->pauses[i].until_ms > now && f->pauses[i].until_ms < end)
+                        end = f->pauses[i].until_ms;
+        return end;
+}
+
+/* Then what is owed stays where it is: to lend it costs it a try. */
+static bool all_paused(const struct flow *f)
+{
+        int64_t now = nb_now_ms(f->deps.clock);
+
+        for (size_t i = 0; i < f->config->n_forges; i++)
+                if (paused_until(f, f->config->forges[i].name) <= now)
+                        return false;
+        return f->config->n_forges > 0;
+}
+
+/* ---- replies ---- */
 
 static int64_t note_retry_at(const struct send *s, uint32_t wait_s)
 {
         struct flow *f = s->flow;
-        int64_t now = nb_now_ms(f->deps.clock);
+        int64_t now = nb_now_ms(f->deps.clock), until = paused_until(f, s->note.forge);
 
         if (wait_s > 0)
-                return now + (int64_t)wait_s * 1000;
+                return until > now ? until : now + (int64_t)wait_s * 1000;
         return now + flow_backoff_ms(f, s->note.tries);
 }
 
@@ -94,12 +149,13 @@ static void send_judged(struct send *s, enum note_verdict v, uint32_t wait_s, co
         s->ready = true;
         if (v == NOTE_RETRY && s->note.tries + 1 >= NOTE_TRIES)
                 s->verdict = NOTE_REFUSED;
-        if (s->verdict == NOTE_RETRY) {
+        if (v == NOTE_RETRY && wait_s > 0)
+                pause_forge(s->flow, s->note.forge, wait_s);
+        if (s->verdict == NOTE_RETRY)
                 s->retry_at_ms = note_retry_at(s, wait_s);
-                if (wait_s > 0)
-                        pause_forge(s->flow, s->note.forge, s->retry_at_ms);
-        }
-        if (s->verdict != NOTE_ACCEPTED)
+        if (s->verdict == NOTE_ACCEPTED)
+                forge_took(s->flow, s->note.forge);
+        else
                 nb_log(s->verdict == NOTE_REFUSED ? LOG_WARNING : LOG_INFO,
                        s->verdict == NOTE_REFUSED ? "a commit status was given up"
                                                   : "a commit status will be tried again",
@@ -213,7 +269,7 @@ bool notes_look(struct flow *f)
                 if (s->ready && !send_settle(s))
                         return false;
         }
-        while (f->n_sends < FLOW_SENDS && r > 0) {
+        while (f->n_sends < FLOW_SENDS && r > 0 && !all_paused(f)) {
                 r = send_next(f, &err);
                 if (r < 0)
                         return flow_store_failed(f, &err, "outbox_claim");

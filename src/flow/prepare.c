@@ -12,7 +12,7 @@
 #include "flow-priv.h"
 
 /* Tries of a remote that does not answer: with the default pause the last one
- * is some 20 minutes after the push. */
+ * is some 10 minutes after the first. */
 #define PREPARE_TRIES 7
 
 struct prep {
@@ -22,7 +22,7 @@ struct prep {
         struct config *config;
         struct store_build build;
         char *extract_dir;
-        bool ready, cancelled;
+        bool ready, cancelled, told;
 
         /* filled on the pool */
         int r;
@@ -83,6 +83,12 @@ static int prep_git(struct prep *p, struct nb_err *err)
         r = flow_remote_init(c, p->build.forge, p->build.event.repository, &m, err);
         if (r < 0)
                 return r;
+        if (!config_find_repository(c, p->build.forge, p->build.event.repository)) {
+                flow_remote_done(&m);
+                return nb_fail(err, NB_E_INVALID,
+                               "repository %s is not in the configuration any more",
+                               p->build.event.repository);
+        }
         r = nb_rm_tree(AT_FDCWD, p->extract_dir, err);
         if (r == 0)
                 r = nb_mkdirs(AT_FDCWD, p->extract_dir, 0700, err);
@@ -173,11 +179,14 @@ static int prep_store_failure(struct prep *p, struct nb_err *err)
         struct flow *f = p->flow;
         nb_auto_free char *reason = nb_utf8_clean(p->err.msg, strlen(p->err.msg), true);
 
-        atomic_fetch_add(&f->deps.metrics->git_errors, 1);
-        nb_log_err(LOG_WARNING, &p->err, "a build could not be prepared",
-                   NB_F_INT("build", p->build.id),
-                   NB_F_STR("repository", p->build.event.repository),
-                   NB_F_INT("tries", p->build.tries + 1));
+        if (!p->told) { /* once, however often the store refuses */
+                atomic_fetch_add(&f->deps.metrics->git_errors, 1);
+                nb_log_err(LOG_WARNING, &p->err, "a build could not be prepared",
+                           NB_F_INT("build", p->build.id),
+                           NB_F_STR("repository", p->build.event.repository),
+                           NB_F_INT("tries", p->build.tries + 1));
+        }
+        p->told = true;
         if (nb_errc_policy(p->err.code)->retry && p->build.tries + 1 < PREPARE_TRIES)
                 return store_build_again(
                         f->deps.store, p->build.id,
@@ -185,26 +194,38 @@ static int prep_store_failure(struct prep *p, struct nb_err *err)
         return store_build_trouble(f->deps.store, p->build.id, BUILD_ERRORED, reason, err);
 }
 
+static int prep_store_result(struct prep *p, struct nb_err *err)
+{
+        bool over = false;
+
+        if (p->cancelled) /* the store ended the build already */
+                return 0;
+        if (p->r < 0)
+                return prep_store_failure(p, err);
+        if (p->plan.wrong)
+                return store_build_trouble(p->flow->deps.store, p->build.id, BUILD_FAILED,
+                                           p->plan.wrong, err);
+        return prep_store_jobs(p, &over, err);
+}
+
 /* Store what came of it.  true: the item is gone. */
 static bool prep_store(struct prep *p)
 {
         struct flow *f = p->flow;
         struct nb_err err;
-        bool over = false;
         int r;
 
-        if (p->cancelled) /* the store ended the build already */
-                r = 0;
-        else if (p->r < 0)
-                r = prep_store_failure(p, &err);
-        else if (p->plan.wrong)
-                r = store_build_trouble(f->deps.store, p->build.id, BUILD_FAILED, p->plan.wrong,
-                                        &err);
-        else
-                r = prep_store_jobs(p, &over, &err);
+        r = prep_store_result(p, &err);
+        if (r < 0 && p->r == 0 && (err.code == NB_E_LIMIT || err.code == NB_E_INVALID)) {
+                /* These jobs will never be taken: the build ends with that, or it
+                 * would keep all others waiting. */
+                p->r = r;
+                p->err = err;
+                r = prep_store_result(p, &err);
+        }
         if (r < 0 && err.code != NB_E_CONFLICT)
                 return flow_store_failed(f, &err, "prepared");
-        if (r == 0 && p->r == 0)
+        if (r == 0 && p->r == 0 && !p->cancelled)
                 nb_log(LOG_INFO, "build prepared", NB_F_INT("build", p->build.id),
                        NB_F_STR("repository", p->build.event.repository),
                        NB_F_STR("commit", p->answer.commit), NB_F_INT("jobs", p->plan.n),
@@ -245,13 +266,19 @@ static int prep_next(struct flow *f, struct nb_err *err)
         p->config = config_ref(f->config);
         p->extract_dir = nb_asprintf("%s/workspaces/build-%lld", f->config->state_dir,
                                      (long long)p->build.id);
-        p->r = p->extract_dir ? loop_submit(f->deps.loop, &p->work, &p->err)
-                              : nb_fail(&p->err, NB_E_NOMEM, "out of memory");
-        p->ready = p->r < 0;
         p->flow = f;
         p->next = f->preps;
-        f->preps = NB_TAKE(p);
+        f->preps = p;
         f->n_preps++;
+        /* From here on it is the pool's, which may be through with it already. */
+        r = p->extract_dir ? loop_submit(f->deps.loop, &p->work, err)
+                           : nb_fail(err, NB_E_NOMEM, "out of memory");
+        if (r < 0) {
+                p->r = r;
+                p->err = *err;
+                p->ready = true;
+        }
+        (void)NB_TAKE(p);
         return 1;
 }
 
@@ -265,7 +292,7 @@ bool prepare_look(struct flow *f)
                 if (p->ready && !prep_store(p))
                         return false;
         }
-        for (r = 1; r > 0 && !f->draining && f->n_preps < FLOW_PREPARATIONS;) {
+        for (r = 1; r > 0 && f->n_preps < FLOW_PREPARATIONS && flow_may_start(f);) {
                 r = prep_next(f, &err);
                 if (r < 0)
                         return flow_store_failed(f, &err, "pick_build");

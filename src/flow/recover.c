@@ -15,6 +15,8 @@ static int adopt_one(void *arg, const struct store_attempt *a)
 {
         struct inflight *in = arg;
 
+        if (run_has_ref(in->flow, a->ref)) /* by a recovery that failed half way */
+                return 0;
         nb_log(LOG_INFO, "taking up an attempt of a former process", NB_F_INT("job", a->job),
                NB_F_STR("ref", a->ref), NB_F_STR("state", job_state_name(a->state)));
         return run_adopt(in->flow, a, in->err);
@@ -56,6 +58,7 @@ int flow_recover(struct flow *f, struct nb_err *err)
                 return nb_wrap(err, r, "recovery");
         for (size_t i = 0; i < f->deps.n_execs; i++)
                 f->deps.execs[i].exec->ops->sweep(f->deps.execs[i].exec, keep_ref, f);
+        f->recovered = true;
         sweep_leftovers(f);
         sweep_start(f);
         flow_look_soon(f);

@@ -13,17 +13,36 @@
 
 #define SWEEP_EVERY_US (3600 * NB_US_PER_S)
 #define SWEEP_BUILDS 100 /* in one round: bounded work between other work */
+#define PRUNE_BUILDS 10  /* in one transaction, each with up to a thousand jobs */
+#define GONE ".gone-"
+
+/* Out of the way first, since a preparation in its place may begin before it is
+ * removed.  When that fails, whoever needs the place clears it. */
+static void sweep_leftover(struct flow *f, const char *dir, const char *name)
+{
+        nb_auto_free char *from = nb_asprintf("%s/%s", dir, name);
+        nb_auto_free char *to = nb_asprintf("%s/" GONE "%s", dir, name);
+
+        if (!from || !to || rename(from, to) < 0)
+                return;
+        loop_remove_tree_take(f->deps.loop, NB_TAKE(to));
+}
 
 void sweep_leftovers(struct flow *f)
 {
         nb_auto_free char *dir = nb_asprintf("%s/workspaces", f->config->state_dir);
+        NB_CLEANUP(nb_strv_done) struct nb_strv names = {0};
         DIR *d = dir ? opendir(dir) : NULL;
 
         for (struct dirent *e; d && (e = readdir(d));)
-                if (e->d_name[0] != '.' && !run_has_ref(f, e->d_name))
+                if (nb_starts_with(e->d_name, GONE)) /* of a sweep that was cut short */
                         loop_remove_tree_take(f->deps.loop, nb_asprintf("%s/%s", dir, e->d_name));
+                else if (e->d_name[0] != '.' && !run_has_ref(f, e->d_name))
+                        (void)nb_strv_add(&names, e->d_name);
         if (d)
                 closedir(d);
+        for (size_t i = 0; i < names.n; i++)
+                sweep_leftover(f, dir, names.v[i]);
 }
 
 /* ---- retention ---- */
@@ -41,13 +60,18 @@ static void sweep_run(struct loop_work *w)
         struct sweep *s = (struct sweep *)w;
         size_t kept = 0;
 
-        for (size_t i = 0; i < s->n; i++) {
+        for (size_t i = 0; i < s->n && !atomic_load(&w->cancel); i++) {
                 nb_auto_free char *dir =
                         nb_asprintf("%s/artifacts/%lld", s->state_dir, (long long)s->ids[i]);
                 struct nb_err err;
 
-                if (dir && nb_rm_tree(AT_FDCWD, dir, &err) == 0)
+                if (!dir)
+                        continue;
+                if (nb_rm_tree(AT_FDCWD, dir, &err) == 0)
                         s->ids[kept++] = s->ids[i]; /* gone: the store may know */
+                else
+                        nb_log_err(LOG_WARNING, &err, "old artifacts could not be removed",
+                                   NB_F_STR("directory", dir));
         }
         s->n = kept;
 }
@@ -79,6 +103,12 @@ static int64_t before_ms(const struct flow *f, uint64_t keep_us)
         return nb_now_ms(f->deps.clock) - (int64_t)(keep_us / NB_US_PER_MS);
 }
 
+/* A build's artifacts are not kept for longer than the build. */
+static uint64_t keep_artifacts_us(const struct config *c)
+{
+        return c->keep_artifacts_us < c->keep_builds_us ? c->keep_artifacts_us : c->keep_builds_us;
+}
+
 static int sweep_artifacts(struct flow *f, struct nb_err *err)
 {
         struct sweep *s = calloc(1, sizeof(*s));
@@ -90,7 +120,7 @@ static int sweep_artifacts(struct flow *f, struct nb_err *err)
                 free(s);
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         }
-        r = store_expired_artifacts(f->deps.store, before_ms(f, f->config->keep_artifacts_us),
+        r = store_expired_artifacts(f->deps.store, before_ms(f, keep_artifacts_us(f->config)),
                                     s->ids, SWEEP_BUILDS, err);
         if (r > 0) {
                 s->n = (size_t)r;
@@ -114,7 +144,7 @@ static void sweep_round(void *arg)
         struct nb_err err;
         int r;
 
-        r = store_prune(f->deps.store, before_ms(f, f->config->keep_builds_us), SWEEP_BUILDS, &err);
+        r = store_prune(f->deps.store, before_ms(f, f->config->keep_builds_us), PRUNE_BUILDS, &err);
         if (r == 0)
                 r = sweep_artifacts(f, &err); /* 1: sweep_done() arms the timer */
         else if (r > 0) {
@@ -136,13 +166,15 @@ void sweep_start(struct flow *f)
                 return;
         }
         /* Not at once: a start has better things to do. */
-        loop_timer_arm(f->sweep_timer, 60 * NB_US_PER_S);
+        loop_timer_arm(f->sweep_timer, f->deps.sweep_us ? f->deps.sweep_us : 60 * NB_US_PER_S);
 }
 
 void sweep_abandon(struct flow *f)
 {
-        if (f->sweep)
+        if (f->sweep) {
                 f->sweep->flow = NULL;
+                atomic_store(&f->sweep->work.cancel, true);
+        }
         f->sweep = NULL;
         f->sweep_timer = loop_source_free(f->sweep_timer);
 }

@@ -77,7 +77,12 @@ static void reply(void *arg)
         struct recorded *r = arg;
         struct world *w = r->world;
         struct nb_err err = {.code = NB_E_REMOTE, .msg = "connection refused"};
-        struct http_in resp = {.status = w->answer, .body = "{}", .n_body = 2};
+        struct http_header wait = {.name = "Retry-After", .value = w->retry_after};
+        struct http_in resp = {.status = w->answer,
+                               .headers = &wait,
+                               .n_headers = w->retry_after != NULL,
+                               .body = "{}",
+                               .n_body = 2};
 
         loop_source_free(r->later);
         r->done(r->arg, w->answer ? &resp : NULL, w->answer ? NULL : &err);
@@ -151,7 +156,15 @@ static int before_verb(void *arg, const char *verb, struct nb_err *err)
 {
         struct world *w = arg;
 
-        if (w->stop_after == 0 || ++w->verbs <= w->stop_after)
+        if (w->refusals > 0) {
+                w->refusals--;
+                return nb_fail(err, NB_E_IO, "refused %s", verb);
+        }
+        if (++w->verbs == w->refuse_at) {
+                w->refusals = 2;
+                return nb_fail(err, NB_E_IO, "refused %s", verb);
+        }
+        if (w->stop_after == 0 || w->verbs <= w->stop_after)
                 return 0;
         w->dead = true;
         return nb_fail(err, NB_E_IO, "crashed before %s", verb);
@@ -165,9 +178,29 @@ static void put(const char *dir, const char *name, const char *text)
         CHECK_OK(nb_write_file(AT_FDCWD, path, text, strlen(text), 0600, false, &err), &err);
 }
 
-void world_init(struct world *w, const char *name, const char *origin)
+struct config *world_config(struct world *w, const char *server, const char *forge,
+                            const char *more)
 {
         nb_auto_free char *text = NULL, *file = NULL;
+        struct config *c = NULL;
+        struct nb_err err;
+
+        forge = forge ? forge : "github";
+        text = nb_asprintf("[server]\nstate_dir = \"%s\"\n%s\n"
+                           "[[forge]]\nname = \"%s\"\nkind = \"github\"\n"
+                           "clone_base = \"file://%s\"\nwebhook_secret_file = \"secret\"\n"
+                           "token_file = \"token\"\n"
+                           "[[repository]]\nforge = \"%s\"\nname = \"acme/*\"\n"
+                           "[[executor]]\nname = \"%s\"\nkind = \"local\"\nslots = 2\n%s",
+                           w->dir, server, forge, w->origin, forge, w->executor, more);
+        put(w->dir, "config.toml", text);
+        file = nb_asprintf("%s/config.toml", w->dir);
+        CHECK_OK(config_load(file, &c, &err), &err);
+        return c;
+}
+
+void world_init(struct world *w, const char *name, const char *origin)
+{
         struct nb_err err;
 
         nb_log_setup(getenv("NBTEST_LOG") ? NB_LOG_STDERR : NB_LOG_NONE, LOG_DEBUG);
@@ -178,16 +211,10 @@ void world_init(struct world *w, const char *name, const char *origin)
         w->db_path = nb_asprintf("%s/nbcid.db", w->dir);
         put(w->dir, "secret", SECRET);
         put(w->dir, "token", "ghp_test");
-        text = nb_asprintf("[server]\nstate_dir = \"%s\"\nmin_free = \"1MiB\"\n"
-                           "[[forge]]\nname = \"github\"\nkind = \"github\"\n"
-                           "clone_base = \"file://%s\"\nwebhook_secret_file = \"secret\"\n"
-                           "token_file = \"token\"\n"
-                           "[[repository]]\nforge = \"github\"\nname = \"acme/*\"\n"
-                           "[[executor]]\nname = \"local\"\nkind = \"local\"\nslots = 2\n",
-                           w->dir, origin);
-        put(w->dir, "config.toml", text);
-        file = nb_asprintf("%s/config.toml", w->dir);
-        CHECK_OK(config_load(file, &w->config, &err), &err);
+        w->origin = nb_strdup(origin);
+        w->executor = "local";
+        w->slots = 2;
+        w->config = world_config(w, "min_free = \"1MiB\"", NULL, "");
         w->machine = exec_fake_world_new();
         CHECK(w->machine);
 }
@@ -204,6 +231,39 @@ void world_done(struct world *w)
         config_unref(w->config);
         free(w->dir);
         free(w->db_path);
+        free(w->origin);
+}
+
+/* The fake executor, but for calls that its machine refuses. */
+static struct exec_ops troubled;
+static const struct exec_ops *well;
+static struct world *troubled_world;
+
+static int troubled_attach(struct exec *x, const char *ref, exec_event_fn fn, void *arg,
+                           struct exec_run **ret, struct nb_err *err)
+{
+        if (troubled_world->attach_refusals == 0)
+                return well->attach(x, ref, fn, arg, ret, err);
+        troubled_world->attach_refusals--;
+        return nb_fail(err, NB_E_IO, "no descriptor is left");
+}
+
+static int troubled_collect(struct exec_run *run, int dirfd, struct nb_err *err)
+{
+        if (troubled_world->collect_refusals == 0)
+                return well->collect(run, dirfd, err);
+        troubled_world->collect_refusals--;
+        return nb_fail(err, NB_E_IO, "the disk is full");
+}
+
+static void make_trouble(struct world *w)
+{
+        troubled_world = w;
+        well = w->exec->ops;
+        troubled = *well;
+        troubled.attach = troubled_attach;
+        troubled.collect = troubled_collect;
+        w->exec->ops = &troubled;
 }
 
 static void no_wake(void *arg)
@@ -220,7 +280,7 @@ bool world_start(struct world *w)
         h->base.ops = &recorder_ops;
         h->world = w;
         w->httpc = &h->base;
-        w->verbs = 0;
+        w->verbs = w->refusals = 0;
         w->dead = false;
         w->stop_after = 0; /* opening is no verb of the story */
         CHECK_OK(store_open(&(struct store_opts){.path = w->db_path,
@@ -235,7 +295,8 @@ bool world_start(struct world *w)
                                         .loop = w->loop, .clock = &w->clock, .state_dir = w->dir},
                                 &w->exec, &err),
                  &err);
-        w->flow_exec = (struct flow_exec){.name = "local", .slots = 2, .exec = w->exec};
+        make_trouble(w);
+        w->flow_exec = (struct flow_exec){.name = w->executor, .slots = w->slots, .exec = w->exec};
         CHECK_OK(flow_new(&(struct flow_deps){.config = w->config,
                                               .clock = &w->clock,
                                               .loop = w->loop,
@@ -243,6 +304,7 @@ bool world_start(struct world *w)
                                               .httpc = w->httpc,
                                               .metrics = &w->metrics,
                                               .execs = &w->flow_exec,
+                                              .sweep_us = w->sweep_us,
                                               .n_execs = 1},
                           &w->flow, &err),
                  &err);
@@ -254,10 +316,11 @@ bool world_start(struct world *w)
                                &w->door, &err),
                  &err);
         w->stop_after = stop_after;
-        if (flow_recover(w->flow, &err) < 0) {
-                if (!w->dead)
+        while (flow_recover(w->flow, &err) < 0) {
+                if (w->dead)
+                        return false;
+                if (w->refuse_at == 0)
                         FAIL("recovery: %s", err.msg);
-                return false;
         }
         return true;
 }
@@ -275,13 +338,18 @@ void world_stop(struct world *w)
 /* Everything that waits for a time has it come. */
 static bool skip_waiting(struct world *w)
 {
-        unsigned stop_after = w->stop_after;
+        const unsigned stop_after = w->stop_after, refuse_at = w->refuse_at;
+        const unsigned verbs = w->verbs, refusals = w->refusals;
         struct nb_err err;
         int64_t due;
 
-        w->stop_after = 0; /* the test's own question is no verb of the story */
+        /* the test's own question is no verb of the story */
+        w->stop_after = w->refuse_at = w->refusals = 0;
         CHECK_OK(store_next_due(w->store, &due, &err), &err);
         w->stop_after = stop_after;
+        w->refuse_at = refuse_at;
+        w->verbs = verbs;
+        w->refusals = refusals;
         if (due == INT64_MAX)
                 return false;
         if (due > nb_now_ms(&w->clock))
@@ -293,14 +361,23 @@ static bool skip_waiting(struct world *w)
 void world_run(struct world *w)
 {
         uint64_t until = nb_mono_us(&nb_clock_real) + 60 * NB_US_PER_S;
+        unsigned idle = 0;
         struct nb_err err;
 
         while (nb_mono_us(&nb_clock_real) < until) {
                 if (w->dead)
                         return;
                 CHECK_OK(loop_step(w->loop, 50 * NB_US_PER_MS, &err), &err);
-                if (!w->dead && flow_idle(w->flow) && !skip_waiting(w))
+                if (w->dead || !flow_idle(w->flow) || skip_waiting(w)) {
+                        idle = 0;
+                        if (w->refuse_at != 0 && w->verbs >= w->refuse_at) /* waits no second */
+                                flow_poke(w->flow);
+                        continue;
+                }
+                /* With a store that refused, idle may mean not to have been told. */
+                if (w->refuse_at == 0 || (w->refusals == 0 && ++idle > 3))
                         return;
+                flow_poke(w->flow);
         }
         FAIL("the flow is not done after a minute");
 }
@@ -320,6 +397,12 @@ void world_until(struct world *w, bool (*cond)(struct world *w))
 struct flow_answer world_push(struct world *w, const char *id, const char *before,
                               const char *after)
 {
+        return world_push_to(w, "acme/notebooks", id, before, after);
+}
+
+struct flow_answer world_push_to(struct world *w, const char *repository, const char *id,
+                                 const char *before, const char *after)
+{
         nb_auto_free char *body = NULL;
         struct flow_delivery *v = NULL;
         struct flow_answer a;
@@ -328,10 +411,10 @@ struct flow_answer world_push(struct world *w, const char *id, const char *befor
         struct nb_err err;
 
         body = nb_asprintf("{\"ref\":\"refs/heads/main\",\"before\":\"%s\",\"after\":\"%s\","
-                           "\"deleted\":false,\"repository\":{\"full_name\":\"acme/notebooks\","
+                           "\"deleted\":false,\"repository\":{\"full_name\":\"%s\","
                            "\"default_branch\":\"main\"},\"head_commit\":{\"message\":\"m\"},"
                            "\"pusher\":{\"name\":\"ada\"}}",
-                           before, after);
+                           before, after, repository);
         nb_hmac_sha256(SECRET, strlen(SECRET), body, strlen(body), mac);
         nb_hex(signature + 7, mac, sizeof(mac));
         struct http_header headers[] = {{"Content-Type", "application/json"},

@@ -18,7 +18,7 @@ struct status { /* one that the forge took; owned */
 };
 
 struct world {
-        char *dir, *db_path;
+        char *dir, *db_path, *origin;
         struct config *config;
         struct nb_clock clock;
         int64_t offset_ms; /* added to the real time */
@@ -28,7 +28,8 @@ struct world {
         /* the forge */
         struct status *statuses;
         size_t n_statuses;
-        int answer; /* HTTP status to give; 0: no answer at all */
+        int answer;              /* HTTP status to give; 0: no answer at all */
+        const char *retry_after; /* header that goes with it, or NULL */
         unsigned posts;
 
         /* the process: these end with world_stop() */
@@ -40,14 +41,24 @@ struct world {
         struct flow *flow;
         struct flow_door *door;
 
+        const char *executor;       /* its name; "local" */
+        uint32_t slots;             /* 2 */
+        uint64_t sweep_us;          /* as in struct flow_deps */
         unsigned verbs, stop_after; /* 0: never */
-        bool dead;                  /* the store answers no more: time to crash */
+        unsigned refuse_at;         /* this verb and two more answer NB_E_IO; 0: none */
+        unsigned refusals;          /* so many verbs more do */
+        unsigned attach_refusals, collect_refusals; /* so many calls of the executor do */
+        bool dead;                                  /* the store answers no more: time to crash */
 };
 
 /* A world in its own directory below nbtest_tmpdir(); origin is the directory
  * of the bare repositories. */
 void world_init(struct world *w, const char *name, const char *origin);
 void world_done(struct world *w);
+/* Another configuration, for world_start() or for flow_reconfigure(): the usual
+ * one with other [server] keys, forge (NULL: "github") and with more text. */
+struct config *world_config(struct world *w, const char *server, const char *forge,
+                            const char *more);
 /* A process starts: opens all and recovers.  false: the store died in it. */
 bool world_start(struct world *w);
 /* The process ends, at once and without a word to anyone. */
@@ -60,6 +71,9 @@ void world_until(struct world *w, bool (*cond)(struct world *w));
 /* Deliver a signed push of after (of branch main), as GitHub would. */
 struct flow_answer world_push(struct world *w, const char *id, const char *before,
                               const char *after);
+/* The same for another repository. */
+struct flow_answer world_push_to(struct world *w, const char *repository, const char *id,
+                                 const char *before, const char *after);
 /* Owned text: every build and job with its end, and the last status of each
  * context. */
 char *world_dump(struct world *w);
