@@ -146,11 +146,14 @@ static int text_of_bad(struct db *d, const struct build_row *b, enum job_state o
         reason = col_text(q, "reason");
         if (!run_class_parse(col_text(q, "class"), &class))
                 return col_fail(q, "class", err);
-        /* "train.ipynb cell 7: ...", "train.ipynb timed out" read on by themselves */
+        /* "train.ipynb cell 7: ...", "train.ipynb timed out" read on by themselves;
+         * what the check says begins with "train.ipynb:3:17" */
         sentence = class == CLASS_CELL_ERROR || class == CLASS_TIMEOUT;
-        *ret = nb_asprintf("%" PRId64 " of %" PRId64 " notebook%s %s: %s%s %s", n, b->jobs,
-                           plural(b->jobs), word, notebook, sentence ? "" : ":",
-                           reason ? reason : word);
+        if (reason && nb_starts_with(reason, notebook))
+                notebook = "";
+        *ret = nb_asprintf("%" PRId64 " of %" PRId64 " notebook%s %s: %s%s%s", n, b->jobs,
+                           plural(b->jobs), word, notebook,
+                           !*notebook ? "" : (sentence ? " " : ": "), reason ? reason : word);
         return *ret ? 0 : nb_fail(err, NB_E_NOMEM, "memory is out");
 }
 

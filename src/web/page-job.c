@@ -80,7 +80,7 @@ static int put_job(void *arg, const struct view_job *j)
 
         p->build = j->build;
         p->final = job_state_final(j->state);
-        p->artifacts = j->artifacts && p->final;
+        p->artifacts = j->artifacts && p->final && j->started_ms > 0;
         (void)nb_fmt(build, sizeof(build), "Build %lld", (long long)j->build);
         (void)nb_fmt(href, sizeof(href), "/builds/%lld", (long long)j->build);
         html_top(b, j->notebook,

@@ -301,7 +301,7 @@ static int put_job_row(void *arg, const struct view_job *j)
         html(o->b, "</td><td class=\"number\">");
         page_span(o->b, j->started_ms, j->finished_ms, o->now_ms);
         html(o->b, "</td><td class=\"number\">");
-        if (j->artifacts && job_state_final(j->state))
+        if (j->artifacts && job_state_final(j->state) && j->started_ms > 0)
                 html(o->b,
                      "<a href=\"/api/v1/jobs/%lld/log\">log</a> "
                      "<a href=\"/api/v1/jobs/%lld/notebook\">notebook</a>",
