@@ -52,7 +52,7 @@ void worker_drain(struct worker *w);
 struct worker_state {
         unsigned preparing, running, sending;
         uint64_t silence_us; /* since the loop last went round with a store that answers */
-        bool idle;
-        bool ended; /* its thread has, and was not told to: nothing gets done any more */
+        bool idle;           /* told to drain, and nothing is in hand any more */
+        bool ended;          /* its thread has, and was not told to: nothing gets done any more */
 };
 struct worker_state worker_state(const struct worker *w);

@@ -20,6 +20,7 @@
 #define POOL_THREADS 4
 #define HIDE_MAX 1024 /* files that jobs must not see */
 #define HEARTBEAT_US (1 * NB_US_PER_S)
+#define DRAIN_BEAT_US (100 * NB_US_PER_MS)
 #define PING_EVERY 10 /* heartbeats: a ping writes, and an idle disk should sleep */
 
 struct worker {
@@ -39,6 +40,7 @@ struct worker {
         pthread_t thread;
         bool started;
         unsigned beats;
+        bool draining;       /* the flow was told */
         bool store_ill;      /* the last ping said so */
         bool recovery_waits; /* said once */
 
@@ -58,7 +60,7 @@ static void worker_tell(struct worker *w)
         atomic_store(&w->preparing, load.preparing);
         atomic_store(&w->running, load.running);
         atomic_store(&w->sending, load.sending);
-        atomic_store(&w->idle, flow_idle(w->flow));
+        atomic_store(&w->idle, w->draining && flow_idle(w->flow));
 }
 
 static int hide_secrets(struct worker *w, const struct config *c, struct nb_err *err)
@@ -96,8 +98,11 @@ static void worker_woken(void *arg)
                 flow_reconfigure(w->flow, c);
                 config_unref(c);
         }
-        if (atomic_load(&w->drain))
+        if (atomic_load(&w->drain) && !w->draining) {
+                w->draining = true;
                 flow_drain(w->flow);
+                loop_timer_arm(w->heartbeat, DRAIN_BEAT_US); /* somebody waits for it */
+        }
         if (atomic_load(&w->stop))
                 loop_exit(w->loop);
         flow_poke(w->flow);
@@ -121,7 +126,7 @@ static void worker_beat(void *arg)
         if (!w->store_ill)
                 atomic_store(&w->alive_us, nb_mono_us(&nb_clock_real));
         worker_tell(w);
-        loop_timer_arm(w->heartbeat, HEARTBEAT_US);
+        loop_timer_arm(w->heartbeat, w->draining ? DRAIN_BEAT_US : HEARTBEAT_US);
 }
 
 /* A start on a full disk waits for room, as everything later does. */
