@@ -377,16 +377,16 @@ static int lock_held(const char *dir, int *ret_fd, struct nb_err *err)
 }
 
 /* A descriptor of the runner that holds the lock of dir; -1: there is none
- * (any more); -2: it has not said yet who it is. */
+ * (any more); -2: it has not said yet who it is, or we could not look. */
 static int runner_pidfd(const char *dir, pid_t *ret_pid, struct nb_err *err)
 {
         nb_auto_fd int lock = -1, again = -1, pidfd = -1;
         int r = lock_held(dir, &lock, err);
 
         *ret_pid = started_pid(dir);
-        if (r <= 0)
+        if (r == 0)
                 return -1;
-        if (*ret_pid == 0)
+        if (r < 0 || *ret_pid == 0)
                 return -2;
         pidfd = (int)syscall(SYS_pidfd_open, *ret_pid, 0);
         /* Still locked: so it lived all the while, and the number was its own. */
@@ -467,15 +467,26 @@ static int local_cancel(struct exec_run *run, struct nb_err *err)
         return 0;
 }
 
+/* Nothing there, or something that is not for us: that is an answer.  Out of
+ * descriptors or memory is none, and a passed run must not be lost for it. */
+static int not_there(const char *what, struct nb_err *err)
+{
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO)
+                return nb_fail_errno(err, errno, "collect %s", what);
+        return 0;
+}
+
 /* A job may have put anything there, or shut us out: only a regular file is
  * taken, by its own descriptor, and made readable. */
 static int collect_one(int from, const char *name, int to, struct nb_err *err)
 {
-        nb_auto_fd int fd = from < 0 ? -1 : openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        nb_auto_fd int fd = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         char path[64];
         struct stat st;
 
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        if (fd < 0)
+                return not_there(name, err);
+        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
                 return 0;
         (void)nb_fmt(path, sizeof(path), "/proc/self/fd/%d", fd);
         (void)chmod(path, 0600);
@@ -486,27 +497,35 @@ static int local_collect(struct exec_run *run, int dirfd, struct nb_err *err)
 {
         struct local_run *u = (struct local_run *)run;
         nb_auto_fd int dir = open(u->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        nb_auto_fd int closed =
-                dir < 0 ? -1 : openat(dir, "out", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        nb_auto_fd int out = -1;
+        nb_auto_fd int closed = -1, out = -1;
         char path[64];
         int r;
 
+        if (dir < 0)
+                return not_there(u->dir, err);
         r = collect_one(dir, "log.txt", dirfd, err);
-        if (r < 0 || closed < 0)
+        if (r < 0)
                 return r;
+        closed = openat(dir, "out", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (closed < 0)
+                return not_there("out", err);
         (void)nb_fmt(path, sizeof(path), "/proc/self/fd/%d", closed);
         (void)chmod(path, 0700);
         out = openat(dir, "out", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (out < 0)
+                return not_there("out", err);
         return collect_one(out, "executed.ipynb", dirfd, err);
 }
 
 static void local_forget(struct exec *x, const char *ref)
 {
         struct local *l = (struct local *)x;
+        nb_auto_free char *dir = nb_asprintf("%s/%s", l->runs_dir, ref);
 
-        /* On the pool: a job's home may hold a data set. */
-        loop_remove_tree_take(l->deps.loop, nb_asprintf("%s/%s", l->runs_dir, ref));
+        /* On the pool: a job's home may hold a data set.  What is not there is not
+         * removed later either, when a run of that name may have begun. */
+        if (dir && access(dir, F_OK) == 0)
+                loop_remove_tree_take(l->deps.loop, NB_TAKE(dir));
 }
 
 /* Nobody waits for it any more, but it may still run. */
