@@ -43,8 +43,8 @@ VALGRIND_OPENAT2 = (3, 24)
 NEEDS_OPENAT2 = re.compile(r"^base-fs$|loop|^test-git(-checkout|-http|-ssh)?$|exec|runner|local")
 # Sweeps over millions of numbers, which take minutes; deadlines too near for a slow machine.
 NOT_UNDER_VALGRIND = {"base-json-out", "base-num", "test-httpc"}
-# Minutes of kernels, units and payloads that the other phases have seen; no more of our C.
-NOT_UNDER_ASAN = {"runner", "units", "units-boot", "octokit"}
+# Minutes of kernels, units and payloads, which gcc's build has seen; no more of our C.
+ONCE = {"runner", "units", "units-boot", "octokit"}
 # Stories of the daemon's whole life that end with its exit status.
 SCENARIOS = [("test_main_job.py", "the_main_job"), ("test_life.py", "drain_waits_for_jobs")]
 
@@ -156,18 +156,20 @@ def phase_gcc():
         meson_test("gcc", build, ["--no-suite", "lint"])
 
 
+def all_but_once(build):
+    return [name for name, where in tests_of(build) if "lint" not in where and name not in ONCE]
+
+
 def phase_clang():
     build = configure("clang", CLANG)
     if build and compile_all("clang", build):
-        meson_test("clang", build, ["--no-suite", "lint"])
+        meson_test("clang", build, all_but_once(build))
 
 
 def phase_asan():
     build = configure("asan", CLANG, ["-Db_sanitize=address,undefined", *SANITIZED])
     if build and compile_all("asan", build):
-        names = [name for name, where in tests_of(build) if "lint" not in where
-                 and name not in NOT_UNDER_ASAN]
-        meson_test("asan", build, names,
+        meson_test("asan", build, all_but_once(build),
                    {**SANITIZER_ENV, "NBCID_TEST_SLOW": "3"}, 3)
 
 
