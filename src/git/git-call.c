@@ -310,7 +310,7 @@ int git_call(const struct git_request *r, struct git_answer *ret, struct nb_err 
                          .answer = NB_BUF(GIT_ANSWER_MAX),
                          .words = NB_BUF(STDERR_MAX)};
         struct nb_err own;
-        int status, rc;
+        int status = -1, rc;
 
         if (!err)
                 err = &own; /* texts are passed on below */

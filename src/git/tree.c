@@ -210,7 +210,7 @@ int blob_size(git_odb *odb, const git_oid *id, uint64_t *ret, struct nb_err *err
 int blob_open(git_odb *odb, const git_oid *id, uint64_t max, git_odb_object **ret,
               struct nb_err *err)
 {
-        uint64_t size;
+        uint64_t size = 0;
         int r = blob_size(odb, id, &size, err);
 
         if (r < 0)

@@ -156,10 +156,16 @@ static unsigned open_fds(void)
 static double resident_bytes(void)
 {
         nb_auto_buf b = NB_BUF(4096);
-        unsigned long long pages;
+        uint64_t pages;
+        char *second;
 
-        if (nb_read_file(AT_FDCWD, "/proc/self/statm", &b, NULL) < 0 ||
-            sscanf(nb_buf_str(&b), "%*u %llu", &pages) != 1)
+        /* proc(5): "size resident shared ..." */
+        if (nb_read_file(AT_FDCWD, "/proc/self/statm", &b, NULL) < 0 || !b.data ||
+            !(second = strchr(b.data, ' ')))
+                return 0;
+        second++;
+        second[strcspn(second, " ")] = '\0';
+        if (nb_parse_u64(second, 0, UINT64_MAX, &pages, NULL) < 0)
                 return 0;
         return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
