@@ -40,7 +40,8 @@ VALGRIND = ["valgrind", "--quiet", "--error-exitcode=99", "--leak-check=full",
             "--suppressions=" + os.path.join(ROOT, "tests/valgrind.supp")]
 # Debian 12's valgrind does not know two system calls that these cannot do without.
 VALGRIND_OPENAT2 = (3, 24)
-NEEDS_OPENAT2 = re.compile(r"^base-fs$|loop|^test-git(-checkout|-http|-ssh)?$|exec|runner|local")
+NEEDS_OPENAT2 = re.compile(
+    r"^base-fs$|^web-routes$|loop|^test-git(-checkout|-http|-ssh)?$|exec|runner|local")
 # Sweeps over millions of numbers, which take minutes; deadlines too near for a slow machine.
 NOT_UNDER_VALGRIND = {"base-json-out", "base-num", "test-httpc"}
 # Minutes of kernels, units and payloads, which gcc's build has seen; no more of our C.
