@@ -196,6 +196,11 @@ static void wrap_system(const struct sandbox_spec *s, struct words *w)
         words3(w, "--dev", "/dev", NULL);
         show_gpus(w);
         words3(w, "--proc", "/proc", NULL);
+        /* The kernel asks for root's user id there, not for a capability. */
+        if (geteuid() == 0) {
+                words3(w, "--ro-bind", "/proc/sys", "/proc/sys");
+                words3(w, "--ro-bind-try", "/proc/sysrq-trigger", "/proc/sysrq-trigger");
+        }
         if (s->memory_max) {
                 (void)nb_fmt(size, sizeof(size), "%llu", (unsigned long long)s->memory_max);
                 words3(w, "--size", size, NULL);

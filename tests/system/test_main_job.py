@@ -230,11 +230,12 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     except OSError:
         pass
 open("here.txt", "w").write("the workspace is ours")
-try:
-    open("/usr/nbcid-was-here", "w")
-    raise AssertionError("the system is writable")
-except OSError:
-    pass'''
+for path, how in (("/usr/nbcid-was-here", "w"), ("/proc/sys/kernel/core_pattern", "r+")):
+    try:
+        open(path, how)
+        raise AssertionError(path + " is writable")
+    except OSError:
+        pass'''
     build = w.build(repo, repo.base, repo.commit({'deep/look.ipynb': notebook(look)}))
     assert build['state'] == 'passed', build['jobs']
 
