@@ -85,7 +85,8 @@ int runner_event_parse(const char *line, size_t n, struct runner_event *ret, str
         return 0;
 }
 
-/* The four words that HOUSE's users of events.jsonl know, beside the class. */
+/* What ended is said in two ways: in the words of job states, for people, and by
+ * its class, for programs. */
 static const char *status_word(enum run_class c)
 {
         return job_state_name(run_class_state(c));
