@@ -10,6 +10,7 @@
 
 #define LOG_LINES_PER_SECOND 10
 #define BODIES_FACTOR 4  /* all bodies at a time: so many max_body */
+#define SMALL_SHARE 16   /* of max_body: bodies that may use one max_body more */
 #define DISCARD_FACTOR 4 /* of a refused body is read: so many max_body */
 
 const char *request_header(const struct web_request *q, const char *name)
@@ -78,9 +79,16 @@ static bool has_body(const struct web_request *q)
         return request_header(q, "Content-Length") || request_header(q, "Transfer-Encoding");
 }
 
-static bool no_room_for(const struct web_app *a, uint64_t n)
+/* total: of the whole body.  Large bodies are read before anyone knows whose
+ * they are; the reserve keeps strangers who send them slowly from shutting out
+ * pushes, which are small. */
+static bool no_room_for(const struct web_app *a, uint64_t n, uint64_t total)
 {
-        return a->bodies + n > a->config->max_body * BODIES_FACTOR;
+        uint64_t max = a->config->max_body * BODIES_FACTOR;
+
+        if (total <= a->config->max_body / SMALL_SHARE)
+                max += a->config->max_body;
+        return a->bodies + n > max;
 }
 
 static void refuse_too_large(struct web_app *a, struct web_request *q)
@@ -112,7 +120,7 @@ static bool check_framing(struct web_app *a, struct web_request *q)
                 reply_problem(a, q, 400, "Content-Length is no number");
         } else if (n > q->max_body) {
                 refuse_too_large(a, q);
-        } else if (no_room_for(a, n)) {
+        } else if (no_room_for(a, n, length ? n : q->max_body)) {
                 refuse_no_room(a, q);
         } else {
                 /* No more than was announced: the buffer grows no further. */
@@ -158,8 +166,8 @@ bool request_take(struct web_app *a, struct web_request *q, const char *p, size_
 {
         if (!q->too_large && !q->no_room) {
                 q->too_large = n > q->max_body - q->body.len;
-                q->no_room =
-                        !q->too_large && (no_room_for(a, n) || nb_buf_append(&q->body, p, n) < 0);
+                q->no_room = !q->too_large &&
+                             (no_room_for(a, n, q->body.max) || nb_buf_append(&q->body, p, n) < 0);
                 if (!q->too_large && !q->no_room) {
                         a->bodies += n;
                         return true;

@@ -3,6 +3,7 @@
 """Life of the daemon: configuration errors, reload, drain, the command line."""
 import os
 import signal
+import socket
 import subprocess
 
 from harness import TOKEN, main, notebook, wait_for, Repo
@@ -117,6 +118,22 @@ def one_notebook_by_hand(make):
     assert check(w, 'run', os.path.join(w.dir, 'gone.ipynb')).returncode == 2
 
 
+def large_strangers_do_not_shut_out_pushes(make):
+    w = make(server='request_timeout = "60s"').start()
+    repo = Repo(w)
+    head = (f'POST /hooks/github HTTP/1.1\r\nHost: x\r\nX-GitHub-Event: push\r\n'
+            f'X-Hub-Signature-256: sha256={"0" * 64}\r\nContent-Length: {25 << 20}\r\n\r\n')
+    strangers = []
+    for _ in range(4):
+        s = socket.create_connection(('127.0.0.1', w.port))
+        s.sendall(head.encode() + b' ' * ((25 << 20) - 1))
+        strangers.append(s)
+    status, answer = w.push(repo, '0' * 40, repo.base)
+    for s in strangers:
+        s.close()
+    assert status == 202, answer
+
+
 def no_token_in_argv(make):
     w = make(git_auth=True).start()
     repo = Repo(w)
@@ -141,4 +158,4 @@ def no_token_in_argv(make):
 
 main([config_check_names_file_line_and_remedy, usage_errors_exit_2,
       reload_takes_the_new_or_keeps_the_old, secrets_rotate_by_reload, drain_waits_for_jobs,
-      one_notebook_by_hand, no_token_in_argv])
+      one_notebook_by_hand, large_strangers_do_not_shut_out_pushes, no_token_in_argv])
