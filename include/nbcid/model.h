@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <nbcid/buf.h>
+#include <nbcid/err.h>
 #include <nbcid/mem.h>
 
 /* ---- builds ---- */
@@ -133,10 +135,21 @@ struct nb_environment {     /* texts owned, NULL when not said */
         char *language;     /* "python", "R": for choosing another kernel */
         char *image;        /* container image */
         char *name;         /* metadata.environment.name, as written */
-        char *requirements; /* pip requirements, one a line */
+        char *requirements; /* pip requirements, one a line, checked; "" is none at all */
+        char *conda;        /* text of an environment.yml */
+        char *python;       /* "3.11": version of the interpreter */
+        char *parameters;   /* JSON object, text: values for the cell tagged "parameters" */
         char *why;          /* where it was taken from: "notebook metadata.environment" */
 };
 void nb_environment_done(struct nb_environment *e);
+int nb_environment_copy(const struct nb_environment *e, struct nb_environment *ret,
+                        struct nb_err *err);
+/* The JSON object that is stored with a job, handed to the runner and shown;
+ * members that are NULL are left out.  e may be NULL: an empty object. */
+#define NB_ENVIRONMENT_MAX ((size_t)1024 * 1024) /* bytes of it */
+int nb_environment_write(const struct nb_environment *e, struct nb_buf *ret, struct nb_err *err);
+/* Members that it does not know, or that are no strings, are skipped. */
+int nb_environment_read(const char *json, size_t n, struct nb_environment *ret, struct nb_err *err);
 
 /* ---- commit statuses ---- */
 

@@ -239,7 +239,7 @@ static int attempt_copy(const struct store_attempt *a, struct store_attempt *ret
                         struct nb_err *err)
 {
         NB_CLEANUP(store_attempt_done) struct store_attempt c = *a;
-        const struct nb_environment *e = &a->environment;
+        int r;
 
         c.ref = nb_strdup(a->ref);
         c.executor = nb_strdup(a->executor);
@@ -248,12 +248,10 @@ static int attempt_copy(const struct store_attempt *a, struct store_attempt *ret
         c.git_ref = nb_strdup(a->git_ref);
         c.commit = nb_strdup(a->commit);
         c.notebook = nb_strdup(a->notebook);
-        c.environment = (struct nb_environment){.kernel = nb_strdup(e->kernel),
-                                                .language = nb_strdup(e->language),
-                                                .image = nb_strdup(e->image),
-                                                .name = nb_strdup(e->name),
-                                                .requirements = nb_strdup(e->requirements),
-                                                .why = nb_strdup(e->why)};
+        c.environment = (struct nb_environment){0};
+        r = nb_environment_copy(&a->environment, &c.environment, err);
+        if (r < 0)
+                return r;
         if (!c.ref || !c.executor || !c.forge || !c.repository || !c.git_ref || !c.commit ||
             !c.notebook)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");

@@ -197,16 +197,3 @@ void run_result_done(struct run_result *r)
         free(r->reason);
         *r = (struct run_result){0};
 }
-
-void nb_environment_done(struct nb_environment *e)
-{
-        if (!e)
-                return;
-        free(e->kernel);
-        free(e->language);
-        free(e->image);
-        free(e->name);
-        free(e->requirements);
-        free(e->why);
-        *e = (struct nb_environment){0};
-}

@@ -195,8 +195,8 @@ static int job_add(struct db *d, const struct build_row *b, const struct store_n
         const struct note_place place = place_of(b);
         const enum job_state state = j->refused ? JOB_FAILED : JOB_PENDING;
         const int64_t now = nb_now_ms(d->clock);
-        nb_auto_buf environment = NB_BUF(ENVIRONMENT_MAX);
-        int r = environment_write(j->environment, &environment, err);
+        nb_auto_buf environment = NB_BUF(NB_ENVIRONMENT_MAX);
+        int r = nb_environment_write(j->environment, &environment, err);
 
         if (r < 0)
                 return nb_wrap(err, r, "%s", j->notebook);

@@ -25,6 +25,7 @@ void store_attempt_done(struct store_attempt *a)
 
 int attempt_fill(struct store *s, struct stmt *q, struct store_attempt *a, struct nb_err *err)
 {
+        const char *environment;
         int r;
 
         a->id = col_int(q, "id");
@@ -46,7 +47,12 @@ int attempt_fill(struct store *s, struct stmt *q, struct store_attempt *a, struc
             (r = col_dup(q, "commit_oid", &a->commit, err)) < 0 ||
             (r = col_dup(q, "notebook", &a->notebook, err)) < 0)
                 return r;
-        return environment_read(col_text(q, "environment"), &a->environment, err);
+        environment = col_text(q, "environment");
+        r = nb_environment_read(environment, strlen(environment), &a->environment, err);
+        if (r == -NB_E_INVALID || r == -NB_E_LIMIT)
+                return nb_fail(err, NB_E_CORRUPT, "job %lld: %s; restore a copy", (long long)a->job,
+                               err->msg);
+        return r;
 }
 
 struct job_row {

@@ -88,13 +88,6 @@ int note_progress(struct db *d, const struct build_row *b, struct nb_err *err) N
 int text_of_end(struct db *d, const struct build_row *b, enum build_state to, char **ret,
                 struct nb_err *err) NB_MUST_USE;
 
-/* ---- environment.c: struct nb_environment as JSON ---- */
-
-int environment_write(const struct nb_environment *e, struct nb_buf *ret,
-                      struct nb_err *err) NB_MUST_USE;
-int environment_read(const char *json, struct nb_environment *ret, struct nb_err *err) NB_MUST_USE;
-#define ENVIRONMENT_MAX (1024 * 1024)
-
 /* ---- job.c ---- */
 
 /* Fill a zeroed attempt from a row of ATTEMPT_COLUMNS; the caller does it also
