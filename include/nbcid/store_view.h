@@ -34,8 +34,8 @@ struct view_job {
         int64_t id, build;
         const char *forge, *repository, *commit;
         const char *notebook, *kind, *executor;
-        const char *environment; /* JSON object text: kernel, language, image, name,
-                                  * requirements, why */
+        const char *environment; /* JSON object, text: see nb_environment_write() */
+        const char *findings;    /* JSON array, text */
         enum job_state state;
         enum run_class class;
         const char *reason, *ename, *evalue; /* may be NULL */

@@ -208,7 +208,8 @@ static int job_add(struct db *d, const struct build_row *b, const struct store_n
                            B_TEXT(job_state_name(state)),
                            B_TEXT(run_class_name(j->refused ? CLASS_CHECK : CLASS_NONE)),
                            B_TEXT(j->refused), B_INT(j->cells), B_INT(now),
-                           j->refused ? B_INT(now) : B_TEXT(NULL)),
+                           j->refused ? B_INT(now) : B_TEXT(NULL),
+                           B_TEXT(j->findings ? j->findings : "[]")),
                      err);
         if (r < 0)
                 return r;

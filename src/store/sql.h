@@ -53,7 +53,7 @@
         "j.state AS state, j.class AS class, j.reason AS reason, j.ename AS ename, " \
         "j.evalue AS evalue, j.cell AS cell, j.cells AS cells, j.cells_done AS cells_done, " \
         "j.created_ms AS created_ms, j.started_ms AS started_ms, " \
-        "j.finished_ms AS finished_ms, b.artifacts AS artifacts " \
+        "j.finished_ms AS finished_ms, b.artifacts AS artifacts, j.findings AS findings " \
         "FROM job j JOIN build b ON b.id = j.build "
 
 #define STORE_SQL(X) \
@@ -157,8 +157,9 @@
         /* ---- jobs and attempts ---- */ \
         X(JOB_ADD, "INSERT INTO job (build, position, forge, repository, kind, notebook, " \
                    "executor, environment, timeout_us, cell_timeout_us, notify, state, class, " \
-                   "reason, cells, created_ms, finished_ms) VALUES (?1, ?2, ?3, ?4, " \
-                   "'notebook', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)") \
+                   "reason, cells, created_ms, finished_ms, findings) " \
+                   "VALUES (?1, ?2, ?3, ?4, 'notebook', ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, " \
+                   "?13, ?14, ?15, ?16, ?17)") \
         X(JOB_TALLY, "SELECT count(*) AS n FROM job WHERE build = ?1 AND state IN (?2, ?3)") \
         X(JOB_FIRST, "SELECT notebook, class, reason FROM job " \
                      "WHERE build = ?1 AND state IN (?2, ?3) ORDER BY position LIMIT 1") \

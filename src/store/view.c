@@ -126,6 +126,7 @@ static int job_row(struct stmt *q, void *fn, void *arg, struct nb_err *err)
                 .kind = col_text(q, "kind"),
                 .executor = col_text(q, "executor"),
                 .environment = col_text(q, "environment"),
+                .findings = col_text(q, "findings"),
                 .reason = col_text(q, "reason"),
                 .ename = col_text(q, "ename"),
                 .evalue = col_text(q, "evalue"),

@@ -123,6 +123,8 @@ static int put_job(void *arg, const struct view_job *j)
                 nb_json_put_raw(o, j->environment);
         else
                 nb_json_put_null(o);
+        nb_json_key(o, "findings");
+        nb_json_put_raw(o, j->findings && j->findings[0] ? j->findings : "[]");
         put_time(o, "created_at", j->created_ms);
         put_time(o, "started_at", j->started_ms);
         put_time(o, "finished_at", j->finished_ms);

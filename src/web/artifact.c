@@ -72,8 +72,10 @@ static int find(void *arg, const struct view_job *j)
         return 0;
 }
 
+/* shown: the file's name where it is shown as text, "job-7.log"; NULL: it is
+ * a download under the notebook's name. */
 static void send_artifact(struct web_app *a, struct web_request *q, const char *name,
-                          const char *type, bool download)
+                          const char *type, const char *shown)
 {
         struct found f = {0};
         uint64_t size = 0;
@@ -99,22 +101,32 @@ static void send_artifact(struct web_app *a, struct web_request *q, const char *
         q->reply.csp = CSP_SANDBOX;
         q->reply.fd = fd;
         q->reply.fd_size = size;
-        if (download)
+        if (!shown)
                 reply_header(&q->reply, "Content-Disposition", "attachment; filename=\"%s\"",
                              f.file);
         else
-                reply_header(&q->reply, "Content-Disposition", "inline; filename=\"job-%lld.log\"",
-                             (long long)q->match.id);
+                reply_header(&q->reply, "Content-Disposition", "inline; filename=\"job-%lld%s\"",
+                             (long long)q->match.id, shown);
 }
 
 void artifact_log(struct web_app *a, struct web_request *q)
 {
-        send_artifact(a, q, "log.txt", "text/plain; charset=utf-8", false);
+        send_artifact(a, q, "log.txt", "text/plain; charset=utf-8", ".log");
+}
+
+void artifact_lock(struct web_app *a, struct web_request *q)
+{
+        send_artifact(a, q, "environment.lock", "text/plain; charset=utf-8", "-environment.lock");
+}
+
+void artifact_environment_log(struct web_app *a, struct web_request *q)
+{
+        send_artifact(a, q, "environment.log.txt", "text/plain; charset=utf-8", "-environment.log");
 }
 
 void artifact_notebook(struct web_app *a, struct web_request *q)
 {
-        send_artifact(a, q, "executed.ipynb", "application/x-ipynb+json", true);
+        send_artifact(a, q, "executed.ipynb", "application/x-ipynb+json", NULL);
 }
 
 void asset_get(struct web_app *a, struct web_request *q)

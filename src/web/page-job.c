@@ -26,13 +26,83 @@ static void put_text_row(struct nb_buf *b, const char *name, const char *text)
         html(b, "%s</dd>\n", text);
 }
 
+static void put_pre_row(struct nb_buf *b, const char *name, const char *text)
+{
+        if (!text || !text[0])
+                return;
+        page_row(b, name);
+        html(b, "<pre>%s</pre></dd>\n", text);
+}
+
+static int64_t int_of(const struct nb_json *o, const char *key)
+{
+        int64_t v = 0;
+
+        return nb_json_int(nb_json_get(o, key), &v) ? v : 0;
+}
+
+/* "cell 3 line 2", "line 41 column 7", or nothing. */
+static void put_place(struct nb_buf *b, const struct nb_json *o)
+{
+        int64_t cell = int_of(o, "cell"), cell_line = int_of(o, "cell_line");
+        int64_t line = int_of(o, "line"), column = int_of(o, "column");
+
+        if (cell > 0)
+                html(b, "cell %lld", (long long)cell);
+        if (cell > 0 && cell_line > 0)
+                html(b, " line %lld", (long long)cell_line);
+        if (line > 0)
+                html(b, "%s<span class=\"dim\">line %lld", cell > 0 ? " " : "", (long long)line);
+        if (line > 0 && column > 0)
+                html(b, " column %lld", (long long)column);
+        if (line > 0)
+                html(b, " of the file</span>");
+        if (cell > 0 || line > 0)
+                html(b, ": ");
+}
+
+static void put_finding(struct nb_buf *b, const struct nb_json *o)
+{
+        const char *severity = nb_json_str(nb_json_get(o, "severity"), NULL);
+        const char *text = nb_json_str(nb_json_get(o, "text"), NULL);
+        const char *remedy = nb_json_str(nb_json_get(o, "remedy"), NULL);
+
+        html(b, "<li><span class=\"badge %s\">%s</span> ",
+             nb_streq(severity, "error") ? "failed" : "errored", severity);
+        put_place(b, o);
+        html(b, "%s <code>%s</code>", nb_json_str(nb_json_get(o, "message"), NULL),
+             nb_json_str(nb_json_get(o, "rule"), NULL));
+        if (text && text[0])
+                html(b, "<pre>%s</pre>", text);
+        if (remedy && remedy[0])
+                html(b, "<div class=\"dim\">%s</div>", remedy);
+        html(b, "</li>\n");
+}
+
+/* What the static gate found before anything ran. */
+static void put_findings(struct nb_buf *b, const char *json)
+{
+        static const struct nb_json_limits limits = {.bytes = 4 << 20, .depth = 4};
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
+        size_t n;
+
+        if (!json || nb_json_read(json, strlen(json), &limits, &t, NULL, NULL) < 0)
+                return;
+        n = nb_json_size(nb_json_root(t));
+        if (n == 0)
+                return;
+        html(b, "<h2>Findings before the run</h2>\n<ul class=\"findings\">\n");
+        for (size_t i = 0; i < n; i++)
+                put_finding(b, nb_json_index(nb_json_root(t), i));
+        html(b, "</ul>\n");
+}
+
 /* What it asked for and why we think so; texts of the notebook. */
 static void put_environment(struct nb_buf *b, const char *text)
 {
         static const struct nb_json_limits limits = {.bytes = 1 << 20, .depth = 4};
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
         const struct nb_json *o;
-        const char *requirements;
 
         if (!text || !text[0] || nb_json_read(text, strlen(text), &limits, &t, NULL, NULL) < 0)
                 return;
@@ -41,11 +111,10 @@ static void put_environment(struct nb_buf *b, const char *text)
         put_text_row(b, "Language", nb_json_str(nb_json_get(o, "language"), NULL));
         put_text_row(b, "Image", nb_json_str(nb_json_get(o, "image"), NULL));
         put_text_row(b, "Environment", nb_json_str(nb_json_get(o, "name"), NULL));
-        requirements = nb_json_str(nb_json_get(o, "requirements"), NULL);
-        if (requirements && requirements[0]) {
-                page_row(b, "Requirements");
-                html(b, "<pre>%s</pre></dd>\n", requirements);
-        }
+        put_text_row(b, "Python", nb_json_str(nb_json_get(o, "python"), NULL));
+        put_pre_row(b, "Requirements", nb_json_str(nb_json_get(o, "requirements"), NULL));
+        put_pre_row(b, "Conda", nb_json_str(nb_json_get(o, "conda"), NULL));
+        put_pre_row(b, "Parameters", nb_json_str(nb_json_get(o, "parameters"), NULL));
         put_text_row(b, "Taken from", nb_json_str(nb_json_get(o, "why"), NULL));
 }
 
@@ -97,6 +166,7 @@ static int put_job(void *arg, const struct view_job *j)
                      "<a href=\"/api/v1/jobs/%lld/notebook\">Executed notebook</a></p>\n",
                      (long long)j->id, (long long)j->id);
         put_facts(p, j);
+        put_findings(b, j->findings);
         return 0;
 }
 
@@ -171,8 +241,10 @@ void page_job(struct web_app *a, struct web_request *q)
         }
         if (p.rows > 0)
                 html(p.b, "</tbody></table></div>\n");
-        if (p.artifacts)
+        if (p.artifacts) {
+                page_environment(a, p.b, p.build, q->match.id);
                 put_log(&p, q->match.id);
+        }
         html_bottom(p.b);
         if (!p.final)
                 reply_header(&q->reply, "Refresh", PAGE_REFRESH);

@@ -19,5 +19,7 @@ void page_failure(struct nb_buf *b, const struct view_job *j);
 void page_progress(struct nb_buf *b, const struct view_job *j);
 /* How long; until now when to_ms is 0; "–" when from_ms is. */
 void page_span(struct nb_buf *b, int64_t from_ms, int64_t to_ms, int64_t now_ms);
+/* What a job ran in, as it was found; nothing when that is not known. */
+void page_environment(struct web_app *a, struct nb_buf *b, int64_t build, int64_t job);
 /* <dt>name</dt><dd>, left open. */
 void page_row(struct nb_buf *b, const char *name);

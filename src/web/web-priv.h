@@ -165,7 +165,8 @@ void hook_busy(struct web_app *a, struct web_request *q);
 /* ---- the other handlers ---- */
 
 web_handler api_builds, api_build, api_job, api_cancel, api_retry_build, api_retry_job;
-web_handler artifact_log, artifact_notebook, asset_get;
+web_handler api_environment;
+web_handler artifact_log, artifact_notebook, artifact_lock, artifact_environment_log, asset_get;
 web_handler health_get, ready_get, metrics_get;
 web_handler page_builds, page_build, page_job;
 

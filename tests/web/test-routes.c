@@ -453,6 +453,65 @@ TEST(artifacts_are_harmless)
         site_stop(&s);
 }
 
+TEST(findings_are_shown_and_escaped)
+{
+        struct site s;
+        struct answer a;
+        int64_t build;
+
+        site_start(&s, &(struct site_opts){.name = "findings"});
+        CHECK_INT(site_job(&s, 1, "One", "a.ipynb", &passed, &build), 1);
+        a = ask(&s, "GET", "/api/v1/jobs/1", "");
+        CHECK(strstr(a.body, "\"findings\":" SITE_FINDINGS));
+        answer_done(&a);
+        a = ask(&s, "GET", "/jobs/1", "");
+        CHECK(strstr(a.body, "cell 3 line 2 <span class=\"dim\">line 41 of the file</span>: "
+                             "looks like &#60;b&#62;a token&#60;/b&#62; <code>secret</code>"));
+        CHECK(strstr(a.body, "<pre>key = ***</pre>") && strstr(a.body, "revoke it"));
+        answer_done(&a);
+        site_stop(&s);
+}
+
+TEST(an_environment_is_reported)
+{
+        struct site s;
+        struct answer a;
+        int64_t build;
+
+        site_start(&s, &(struct site_opts){.name = "environment"});
+        check_status(&s, "GET", "/api/v1/jobs/1/environment", "", 404);
+        CHECK_INT(site_job(&s, 1, "One", "a.ipynb", &passed, &build), 1);
+        a = ask(&s, "GET", "/api/v1/jobs/1/environment", "");
+        CHECK_INT(a.status, 200);
+        CHECK(strstr(a.body, "\"what\":\"requirements\",\"requested\":{\"kernel\":\"python3\""));
+        CHECK(strstr(a.body, "\"found\":null,\"lock\":null}"));
+        answer_done(&a);
+        /* what a job could have spoilt is not handed on as JSON */
+        site_artifact(&s, build, 1, "environment.json", "{\"version\":");
+        a = ask(&s, "GET", "/api/v1/jobs/1/environment", "");
+        CHECK(strstr(a.body, "\"found\":null"));
+        answer_done(&a);
+        site_artifact(&s, build, 1, "environment.json",
+                      "{\"version\":\"3.11.2\",\"packages\":{\"numpy\":\"1.26.0\"}}");
+        site_artifact(&s, build, 1, "environment.lock", "numpy==1.26.0\n");
+        a = ask(&s, "GET", "/api/v1/jobs/1/environment", "");
+        CHECK(strstr(a.body, "\"found\":{\"version\":\"3.11.2\","));
+        CHECK(strstr(a.body, "\"lock\":\"numpy==1.26.0\\n\""));
+        answer_done(&a);
+        a = ask(&s, "GET", "/api/v1/jobs/1/environment/lock", "");
+        CHECK_STR(a.body, "numpy==1.26.0\n");
+        CHECK_STR(answer_header(&a, "Content-Disposition"),
+                  "inline; filename=\"job-1-environment.lock\"");
+        answer_done(&a);
+        check_status(&s, "GET", "/api/v1/jobs/1/environment/log", "", 404);
+        a = ask(&s, "GET", "/jobs/1", "");
+        CHECK(strstr(a.body, "Python 3.11.2, 1 packages."));
+        CHECK(strstr(a.body, "href=\"/api/v1/jobs/1/environment/lock\""));
+        CHECK(!strstr(a.body, "href=\"/api/v1/jobs/1/environment/log\""));
+        answer_done(&a);
+        site_stop(&s);
+}
+
 TEST(the_stylesheet_is_cached_by_its_content)
 {
         nb_auto_free char *condition = NULL;
