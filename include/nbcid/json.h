@@ -56,6 +56,25 @@ int nb_json_parse(const char *p, size_t n, const struct nb_json_limits *limits,
                   const struct nb_json_events *ev, void *arg, struct nb_json_pos *ret_pos,
                   struct nb_err *err);
 
+/* The same for text that comes in pieces, cut anywhere; nothing is kept of a
+ * piece but the string or number that its end has cut.  Places are counted
+ * when they are asked for, so a reader without questions is a fast one. */
+struct nb_json_reader;
+/* *limits is copied, ev and arg are borrowed until the reader is freed. */
+int nb_json_reader_new(const struct nb_json_limits *limits, const struct nb_json_events *ev,
+                       void *arg, struct nb_json_reader **ret, struct nb_err *err);
+struct nb_json_reader *nb_json_reader_free(struct nb_json_reader *r); /* NULL is fine */
+NB_DEFINE_FREEP(struct nb_json_reader *, nb_json_reader_free);
+/* Answers of callbacks and errors as above; after one, only mark and free. */
+int nb_json_reader_feed(struct nb_json_reader *r, const char *p, size_t n, struct nb_err *err);
+int nb_json_reader_end(struct nb_json_reader *r, struct nb_err *err);
+/* In a callback: where the value, key or bracket at hand begins.  After a
+ * failure: where it was; after success: the end of the value.  Its line may be
+ * 0, until nb_json_reader_locate() fills line and column: in a callback or after
+ * feed, before the next feed. */
+struct nb_json_pos nb_json_reader_mark(const struct nb_json_reader *r);
+void nb_json_reader_locate(struct nb_json_reader *r, struct nb_json_pos *mark);
+
 /* The text of a JSON number as a whole number: 12, 1e3 and 1.0 are, 1.5 and
  * 1e-3 are not; false when it has a fraction or is out of range. */
 bool nb_json_number_int(const char *s, size_t n, int64_t *ret);

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* json-private.h - what the writer lends to the tree, inside the room */
+/* json-private.h - what JSON's files lend each other, inside the room */
 
 #include <nbcid/json.h>
+
+/* Bytes of one number; more digits than any reader keeps. */
+#define JSON_NUMBER_MAX 1000
 
 /* Before a value that is written by hand: its comma, and the checks. */
 void json_out_value(struct nb_json_out *o);
 /* s in quotes, escaped; no comma. */
 void json_out_text(struct nb_buf *b, const char *s);
+
+/* Bytes that one special sequence has at most: two \uXXXX. */
+#define JSON_SEQUENCE_MAX 12
+
+/* What json_scan() stopped at. */
+enum json_scan { JSON_SCAN_END, JSON_SCAN_CUT, JSON_SCAN_BAD };
+/* Look through p[i..n) for what yajl must not see: bytes that are not UTF-8,
+ * halves of surrogate pairs, vertical tabs and form feeds.  *i moves to the
+ * first, and *ret_what says what it is (JSON_SCAN_BAD); to a sequence that the
+ * end cuts off (JSON_SCAN_CUT), unless last says that nothing follows; or to n. */
+enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const char **ret_what);
+/* How many newlines. */
+size_t json_count_lines(const char *p, size_t n);

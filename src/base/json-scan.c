@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * One pass over the bytes before yajl sees them, eight at a time where they
+ * are plain.  Lone surrogates are looked for here because yajl 2.1.0 unpatched
+ * aborts on some of them; vertical tab and form feed because it takes them for
+ * white space.
+ */
+
+#include "json-private.h"
+
+#include <string.h>
+
+#include "utf8.h"
+
+#define EACH(c) (UINT64_C(0x0101010101010101) * (c))
+#define TOP EACH(0x80)
+
+/* Is a byte of x zero?  (A borrow may add false hits above a true one.) */
+static uint64_t has_zero(uint64_t x)
+{
+        return (x - EACH(1)) & ~x & TOP;
+}
+
+static bool is_special(unsigned char c)
+{
+        return c >= 0x80 || c == '\\' || c == '\v' || c == '\f';
+}
+
+static size_t skip_plain(const char *p, size_t n, size_t i)
+{
+        uint64_t w;
+
+        for (; n - i >= sizeof(w); i += sizeof(w)) {
+                memcpy(&w, p + i, sizeof(w));
+                if ((w & TOP) | has_zero(w ^ EACH('\\')) | has_zero(w ^ EACH('\v')) |
+                    has_zero(w ^ EACH('\f')))
+                        break;
+        }
+        while (i < n && !is_special((unsigned char)p[i]))
+                i++;
+        return i;
+}
+
+/* Bytes that the character at p needs, by its first byte. */
+static size_t utf8_want(unsigned char c)
+{
+        return c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+}
+
+/* Could the n bytes at p, too few, be the begin of a character? */
+static bool utf8_cut(const char *p, size_t n)
+{
+        /* What may follow does not depend on what is missing, so any end that
+         * fits its first byte tells. */
+        static const char ends[] = "\x80\xbf";
+        char c[4];
+        size_t len, want = utf8_want((unsigned char)p[0]);
+
+        if (n >= want)
+                return false;
+        for (size_t k = 0; k < 2; k++) {
+                memset(c, ends[k], sizeof(c));
+                memcpy(c, p, n);
+                if (nb_utf8_decode(c, want, &len) < NB_UTF8_BAD)
+                        return true;
+        }
+        return false;
+}
+
+/* The unit of the \uXXXX at p; -1 when it is another escape or none that JSON
+ * has (yajl finds that out), -2 when the n bytes end too early to say. */
+static int escaped_unit(const char *p, size_t n)
+{
+        int unit = 0;
+
+        if (n < 1)
+                return -2;
+        if (p[0] != '\\')
+                return -1;
+        if (n < 2)
+                return -2;
+        if (p[1] != 'u')
+                return -1;
+        for (size_t k = 2; k < 6; k++) {
+                int c, low;
+
+                if (k >= n)
+                        return -2;
+                c = (unsigned char)p[k];
+                low = c | 0x20;
+                if (c >= '0' && c <= '9')
+                        unit = unit * 16 + c - '0';
+                else if (low >= 'a' && low <= 'f')
+                        unit = unit * 16 + low - 'a' + 10;
+                else
+                        return -1;
+        }
+        return unit;
+}
+
+/* The length of the escape at p; 0 when it is cut off, -1 when it is bad.
+ * Backslashes pair up from the left as long as the text is JSON; where it is
+ * not, yajl stops earlier than whatever is found here. */
+static int escape_len(const char *p, size_t n, bool last)
+{
+        int unit = escaped_unit(p, n), low;
+
+        if (unit == -2)
+                return last ? (int)(n < 2 ? n : 2) : 0;
+        if (unit < 0)
+                return 2;
+        if ((unit & 0xf800) != 0xd800)
+                return 6;
+        low = (unit & 0xfc00) == 0xd800 ? escaped_unit(p + 6, n - 6) : -1;
+        if (low == -2 && !last)
+                return 0;
+        return low >= 0 && (low & 0xfc00) == 0xdc00 ? 12 : -1;
+}
+
+static int sequence_len(const char *p, size_t n, bool last, const char **ret_what)
+{
+        size_t len;
+        int r;
+
+        if (*p == '\\') {
+                r = escape_len(p, n, last);
+                if (r < 0)
+                        *ret_what = "this \\u escape is half a surrogate pair";
+                return r;
+        }
+        if (*p == '\v' || *p == '\f') {
+                *ret_what = "vertical tab and form feed are no JSON white space";
+                return -1;
+        }
+        if (nb_utf8_decode(p, n, &len) < NB_UTF8_BAD)
+                return (int)len;
+        if (!last && utf8_cut(p, n))
+                return 0;
+        *ret_what = "this is not UTF-8";
+        return -1;
+}
+
+enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const char **ret_what)
+{
+        while (*i < n && (*i = skip_plain(p, n, *i)) < n) {
+                int len = sequence_len(p + *i, n - *i, last, ret_what);
+
+                if (len <= 0)
+                        return len < 0 ? JSON_SCAN_BAD : JSON_SCAN_CUT;
+                *i += (size_t)len;
+        }
+        return JSON_SCAN_END;
+}
+
+size_t json_count_lines(const char *p, size_t n)
+{
+        size_t i = 0, lines = 0;
+        uint64_t w;
+
+        for (; n - i >= sizeof(w); i += sizeof(w)) {
+                memcpy(&w, p + i, sizeof(w));
+                w ^= EACH('\n');
+                /* the top bit of each byte that is not zero */
+                w |= (w & ~TOP) + ~TOP;
+                lines += (size_t)__builtin_popcountll(~w & TOP);
+        }
+        for (; i < n; i++)
+                lines += p[i] == '\n';
+        return lines;
+}
