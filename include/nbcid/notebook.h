@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include <nbcid/err.h>
+#include <nbcid/finding.h>
 #include <nbcid/json.h>
 #include <nbcid/model.h>
 
@@ -59,3 +60,26 @@ void notebook_verdict_done(struct notebook_verdict *v);
  * Takes every notebook that notebook_read_head() takes.  NB_E_INVALID,
  * NB_E_LIMIT or NB_E_NOMEM, in texts that begin "the executed notebook:3:17: ". */
 int notebook_judge(const char *p, size_t n, struct notebook_verdict *ret, struct nb_err *err);
+
+/* Check the whole format: the rules of nbformat 4.0 to 4.5 for the minor
+ * version that the notebook says, all that is broken in one pass, appended to
+ * to with rules "format/...".  An error is what nbformat.validate() refuses; a
+ * warning is what it mends or lets pass: a cell without id, an id that is there
+ * twice, a minor version after 4.5 (checked loosely, as it does).  Stricter than
+ * it on purpose: only nbformat 4; JSON to the letter (no NaN, no lone
+ * surrogates, no known key twice); nested at most 256 deep; max_bytes.  What is
+ * not JSON ends the check.  Fails with NB_E_NOMEM only. */
+int notebook_check_format(const char *p, size_t n, uint64_t max_bytes, struct findings *to,
+                          struct nb_err *err);
+
+/* The same for a notebook that comes in pieces, cut anywhere.  Memory does not
+ * grow with the notebook but by some twenty bytes for each cell id, and by the
+ * longest string of it.  to is borrowed; errors are appended at the end, or
+ * when the text turns out to be no JSON; what is fed after that is not read. */
+struct notebook_format;
+int notebook_format_new(uint64_t max_bytes, struct findings *to, struct notebook_format **ret,
+                        struct nb_err *err);
+int notebook_format_feed(struct notebook_format *f, const char *p, size_t n, struct nb_err *err);
+int notebook_format_end(struct notebook_format *f, struct nb_err *err);
+struct notebook_format *notebook_format_free(struct notebook_format *f); /* NULL is fine */
+NB_DEFINE_FREEP(struct notebook_format *, notebook_format_free);

@@ -7,6 +7,7 @@
 #include <nbcid/mem.h>
 #include <nbcid/str.h>
 
+#include "remedy.h"
 #include "text.h"
 
 #define BIT(t) (1u << (t))
@@ -435,32 +436,6 @@ static const struct nb_json_events version_events = {
         .array_end = version_out,
 };
 
-/* The text is not JSON: what usually made it so, and what helps then. */
-static const char *json_remedy(const char *p, size_t n, size_t offset)
-{
-        size_t bol = offset < n ? offset : n;
-
-        while (bol > 0 && p[bol - 1] != '\n')
-                bol--;
-        if (n == 0)
-                return "the file is empty: save the notebook again";
-        if (text_begins(p, n, "version https://git-lfs.github.com/"))
-                return "this is a Git LFS pointer, not the notebook: keep notebooks in git itself";
-        if (text_begins(p, n, "\xef\xbb\xbf"))
-                return "save the file as UTF-8 without a byte order mark";
-        if (text_begins(p + bol, n - bol, "<<<<<<<") || text_begins(p + bol, n - bol, "=======") ||
-            text_begins(p + bol, n - bol, ">>>>>>>"))
-                return "this is an unresolved merge conflict: resolve it and commit again";
-        /* Python writes and reads these; JSON has no such numbers */
-        if (offset < n && (text_begins(p + offset, n - offset, "NaN") ||
-                           text_begins(p + offset, n - offset, "Infinity") ||
-                           text_begins(p + offset, n - offset, "-Infinity")))
-                return "this number is not JSON: clear the output that shows it and save the "
-                       "notebook";
-        return "the file is not JSON, so Jupyter cannot open it either: take it from an earlier "
-               "commit, or repair it with a text editor";
-}
-
 /* Put name:line:column in the place of the JSON reader's "line 3, column 14: ". */
 static int fail_at(const char *name, const struct nb_json_pos *at, int r, const struct nb_err *e,
                    const char *remedy, struct nb_err *err)
@@ -500,6 +475,6 @@ int walk_notebook(const char *name, const char *p, size_t n, uint64_t max_bytes,
         }
         if (!w->refused)
                 remedy = r == -NB_E_LIMIT ? "clear the notebook's outputs and save it"
-                                          : json_remedy(p, n, w->pos.offset);
+                                          : remedy_json(p, n, w->pos.offset, true);
         return fail_at(name, w->refused ? &w->at : &w->pos, r, &e, remedy, err);
 }
