@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Reads paths, one a line, from standard input; for each, checks the format
- * and writes one line of JSON:
+ * Reads notebooks from standard input, each as its length in bytes, a newline
+ * and the bytes; for each, checks the format and writes a line of JSON:
  *
- *         {"path":"a.ipynb","findings":[{"severity":"error","rule":"format/type",
- *          "line":3,"column":9,"path":"cells[0].id","message":"..."}],"more":0}
+ *         {"findings":[{"severity":"error","rule":"format/type","line":3,
+ *          "column":9,"cell":1,"path":"cells[0].id","message":"..."}],"more":0}
  *
- * Each notebook is fed in pieces of an odd size, and again as a whole; what is
- * found must be the same.
+ * Each is fed in pieces of an odd size, and again as a whole; what is found
+ * must be the same.
  */
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,34 +20,26 @@
 #include <nbcid/mem.h>
 #include <nbcid/notebook.h>
 
-#define KEPT_MAX 20
+#define KEPT_MAX 1000
 #define PIECE 4093
 #define BYTES_MAX ((size_t)256 << 20)
 
-_Noreturn static void give_up(const char *path, const char *why)
+_Noreturn static void give_up(const char *why)
 {
-        fprintf(stderr, "%s: %s\n", path, why);
+        fprintf(stderr, "verdicts: %s\n", why);
         exit(1);
 }
 
-static void read_file(const char *path, struct nb_buf *b)
+static void read_text(size_t n, struct nb_buf *b)
 {
-        nb_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-        ssize_t n;
-
-        if (fd < 0)
-                give_up(path, "cannot open it");
-        do {
-                if (nb_buf_reserve(b, 1 << 16) < 0)
-                        give_up(path, "too large");
-                n = read(fd, b->data + b->len, 1 << 16);
-                if (n < 0)
-                        give_up(path, "cannot read it");
-                b->len += (size_t)n;
-        } while (n > 0);
+        if (nb_buf_reserve(b, n) < 0)
+                give_up("the notebook is too large");
+        if (fread(b->data, 1, n, stdin) != n)
+                give_up("the input ends inside a notebook");
+        b->len = n;
 }
 
-static void check_pieces(const char *path, const struct nb_buf *b, struct findings *to)
+static void check_pieces(const struct nb_buf *b, struct findings *to)
 {
         struct notebook_format *f;
         struct nb_err err;
@@ -60,7 +51,7 @@ static void check_pieces(const char *path, const struct nb_buf *b, struct findin
         if (r == 0)
                 r = notebook_format_end(f, &err);
         if (r < 0)
-                give_up(path, err.msg);
+                give_up(err.msg);
         notebook_format_free(f);
 }
 
@@ -92,42 +83,37 @@ static void put(struct nb_json_out *o, const struct findings *f)
         nb_json_kv_int(o, "more", (int64_t)f->more);
 }
 
-static void check(const char *path)
+static void check(size_t n)
 {
         NB_CLEANUP(findings_done) struct findings whole = {.max = KEPT_MAX};
         NB_CLEANUP(findings_done) struct findings pieces = {.max = KEPT_MAX};
-        nb_auto_buf text = NB_BUF(BYTES_MAX), out = NB_BUF(1 << 20);
+        nb_auto_buf text = NB_BUF(BYTES_MAX), out = NB_BUF(BYTES_MAX);
         struct nb_json_out o = NB_JSON_OUT(&out);
         struct nb_err err;
 
-        read_file(path, &text);
+        read_text(n, &text);
         if (notebook_check_format(nb_buf_str(&text), text.len, BYTES_MAX, &whole, &err) < 0)
-                give_up(path, err.msg);
-        check_pieces(path, &text, &pieces);
+                give_up(err.msg);
+        check_pieces(&text, &pieces);
         if (whole.n != pieces.n || whole.more != pieces.more)
-                give_up(path, "in pieces, another number of findings");
+                give_up("in pieces, another number of findings");
         for (size_t i = 0; i < whole.n; i++)
                 if (!same(&whole.v[i], &pieces.v[i]))
-                        give_up(path, "in pieces, other findings");
+                        give_up("in pieces, other findings");
         nb_json_open_object(&o);
-        nb_json_kv_str(&o, "path", path);
         put(&o, &whole);
         nb_json_close(&o);
         if (out.failed || puts(nb_buf_str(&out)) == EOF)
-                give_up(path, "cannot write what was found");
+                give_up("cannot write what was found");
+        fflush(stdout);
 }
 
 int main(void)
 {
-        char *line = NULL;
-        size_t cap = 0;
-        ssize_t n;
+        size_t n;
 
-        while ((n = getline(&line, &cap, stdin)) > 0) {
-                if (line[n - 1] == '\n')
-                        line[n - 1] = '\0';
-                check(line);
-        }
-        free(line);
-        return 0;
+        /* the newline belongs to the length, white space after it to the notebook */
+        while (scanf("%zu", &n) == 1 && getchar() == '\n')
+                check(n);
+        return feof(stdin) ? 0 : 1;
 }
