@@ -14,11 +14,18 @@
 
 struct nb_json_pos json_pos_of(struct nb_json_reader *r, size_t offset)
 {
-        size_t low = offset < r->seen ? offset : r->seen;
-        size_t high = offset < r->seen ? r->seen : offset;
-        size_t lines = json_count_lines(r->p + (low - r->base), high - low);
+        size_t low, high, lines;
         const char *nl;
 
+        /* the begin of the piece may be nearer */
+        if (offset < r->seen && offset - r->base < r->seen - offset) {
+                r->seen = r->base;
+                r->line = r->first_line;
+                r->bol = r->first_bol;
+        }
+        low = offset < r->seen ? offset : r->seen;
+        high = offset < r->seen ? r->seen : offset;
+        lines = json_count_lines(r->p + (low - r->base), high - low);
         if (lines > 0 && offset > r->seen) {
                 nl = memrchr(r->p + (low - r->base), '\n', high - low);
                 r->bol = r->base + (size_t)(nl - r->p) + 1;
@@ -76,37 +83,55 @@ int json_fail_here(struct nb_json_reader *r, struct nb_json_pos at, int ret)
 /* Call an event's function, when there is one. */
 #define TELL(r, f, ...) ((r)->ev->f ? (r)->ev->f((r)->arg, ##__VA_ARGS__, (r)->err) : 0)
 
-static void token_begin(struct nb_json_reader *r, size_t len)
+/* These run for each token: what is rare is kept out of them. */
+#define HOT static inline __attribute__((always_inline))
+#define RARE static __attribute__((noinline, cold))
+
+RARE void tell_place(struct nb_json_reader *r)
 {
-        r->end = r->base + yajl_get_bytes_consumed(r->yajl);
-        r->len = len;
-        if (r->pos)
-                *r->pos = token_pos(r);
+        *r->pos = token_pos(r);
 }
 
-static bool token_end(struct nb_json_reader *r, enum after after, int ret)
-{
-        /* a callback may have moved the place to what it complains of */
-        if (ret < 0)
-                r->failed = json_fail_here(r, r->pos ? *r->pos : token_pos(r), ret);
-        r->after = after;
-        r->open = false;
-        return ret >= 0;
-}
-
-static bool refuse(struct nb_json_reader *r, int ret)
+RARE bool refuse(struct nb_json_reader *r, int ret)
 {
         r->failed = json_fail_here(r, token_pos(r), ret);
         return false;
 }
 
-static bool value_begin(struct nb_json_reader *r, size_t len)
+/* A callback may have moved the place to what it complains of. */
+RARE bool refused(struct nb_json_reader *r, int ret)
+{
+        r->failed = json_fail_here(r, r->pos ? *r->pos : token_pos(r), ret);
+        return false;
+}
+
+RARE bool too_many(struct nb_json_reader *r)
+{
+        return refuse(r, nb_fail(r->err, NB_E_LIMIT, "over %zu values", r->limits.values));
+}
+
+HOT void token_begin(struct nb_json_reader *r, size_t len)
+{
+        r->end = r->base + yajl_get_bytes_consumed(r->yajl);
+        r->len = len;
+        if (r->pos)
+                tell_place(r);
+}
+
+HOT bool token_end(struct nb_json_reader *r, enum after after, int ret)
+{
+        if (ret < 0)
+                return refused(r, ret);
+        r->after = after;
+        r->open = false;
+        return true;
+}
+
+HOT bool value_begin(struct nb_json_reader *r, size_t len)
 {
         token_begin(r, len);
         r->values++;
-        if (r->limits.values && r->values > r->limits.values)
-                return refuse(r, nb_fail(r->err, NB_E_LIMIT, "over %zu values", r->limits.values));
-        return true;
+        return !r->limits.values || r->values <= r->limits.values || too_many(r);
 }
 
 static bool nest_begin(struct nb_json_reader *r)
@@ -120,11 +145,14 @@ static bool nest_begin(struct nb_json_reader *r)
         return true;
 }
 
-static bool length_ok(struct nb_json_reader *r, const char *what, size_t n, size_t max)
+RARE bool too_long(struct nb_json_reader *r, const char *what, size_t max)
 {
-        if (max && n > max)
-                return refuse(r, nb_fail(r->err, NB_E_LIMIT, "%s of over %zu bytes", what, max));
-        return true;
+        return refuse(r, nb_fail(r->err, NB_E_LIMIT, "%s of over %zu bytes", what, max));
+}
+
+HOT bool length_ok(struct nb_json_reader *r, const char *what, size_t n, size_t max)
+{
+        return !max || n <= max || too_long(r, what, max);
 }
 
 static int on_null(void *arg)

@@ -23,9 +23,9 @@ struct nb_json_reader {
         /* the piece at hand */
         const char *p;
         size_t n;
-        size_t base;                /* its offset in the text */
-        size_t first_bol;           /* where the line begins that it begins in */
-        size_t next_line, next_bol; /* the same of the piece after it */
+        size_t base;                  /* its offset in the text */
+        size_t first_line, first_bol; /* the line that it begins in, and where that begins */
+        size_t next_line, next_bol;   /* the same of the piece after it */
         /* newlines are counted up to seen, somewhere in the piece */
         size_t seen, line, bol;
         /* bytes that are held back until what cuts them is there */

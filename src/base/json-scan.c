@@ -24,6 +24,15 @@ static bytes load(const char *p)
         return v;
 }
 
+/* Where the sixteen bytes need a closer look; next are those one further.  Of
+ * backslashes only the common case is left out, in which nothing depends on
+ * what text has how many: that makes for a loop that is never surprised. */
+static bytes find_special(bytes v, bytes next)
+{
+        return (bytes)(v < 0) | (bytes)(v == '\v') | (bytes)(v == '\f') |
+               ((bytes)(v == '\\') & (bytes)(next == 'u'));
+}
+
 /* Is any byte of a comparison's result set? */
 static bool any(bytes v)
 {
@@ -33,22 +42,45 @@ static bool any(bytes v)
         return (w[0] | w[1]) != 0;
 }
 
-static bool is_special(unsigned char c)
+/* Does the byte at i stand after a backslash that is not escaped itself? */
+static bool is_escaped(const char *p, size_t i)
 {
-        return c >= 0x80 || c == '\\' || c == '\v' || c == '\f';
+        size_t k = i;
+
+        while (k > 0 && p[k - 1] == '\\')
+                k--;
+        return (i - k) % 2 != 0;
 }
 
+/* The same byte by byte, from i to end or a bit further. */
+static size_t step_plain(const char *p, size_t n, size_t i, size_t end)
+{
+        while (i < end) {
+                unsigned char c = (unsigned char)p[i];
+
+                if (c == '\\' && n - i >= 2 && p[i + 1] != 'u')
+                        i += 2;
+                else if (c >= 0x80 || c == '\v' || c == '\f' || c == '\\')
+                        break;
+                else
+                        i++;
+        }
+        return i;
+}
+
+/* To the first byte that needs a closer look, or to n. */
 static size_t skip_plain(const char *p, size_t n, size_t i)
 {
-        for (; n - i >= sizeof(bytes); i += sizeof(bytes)) {
-                bytes v = load(p + i);
+        size_t end;
 
-                if (any((bytes)(v < 0) | (bytes)(v == '\\') | (bytes)(v == '\v') |
-                        (bytes)(v == '\f')))
-                        break;
-        }
-        while (i < n && !is_special((unsigned char)p[i]))
-                i++;
+        do {
+                while (n - i > sizeof(bytes) && !any(find_special(load(p + i), load(p + i + 1))))
+                        i += sizeof(bytes);
+                end = n - i > sizeof(bytes) ? i + sizeof(bytes) : n;
+                if (i < n && (unsigned char)p[i] < 0x80 && is_escaped(p, i))
+                        i++;
+                i = step_plain(p, n, i, end);
+        } while (i >= end && i < n);
         return i;
 }
 
@@ -154,9 +186,7 @@ static int sequence_len(const char *p, size_t n, bool last, const char **ret_wha
 enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const char **ret_what)
 {
         while (*i < n && (*i = skip_plain(p, n, *i)) < n) {
-                /* \n and \" are most of them */
-                bool easy = p[*i] == '\\' && n - *i >= 2 && p[*i + 1] != 'u';
-                int len = easy ? 2 : sequence_len(p + *i, n - *i, last, ret_what);
+                int len = sequence_len(p + *i, n - *i, last, ret_what);
 
                 if (len <= 0)
                         return len < 0 ? JSON_SCAN_BAD : JSON_SCAN_CUT;

@@ -178,7 +178,7 @@ static void next_piece(struct nb_json_reader *r, const char *p, size_t n)
         r->p = p;
         r->n = n;
         r->seen = r->base;
-        r->line = r->next_line;
+        r->line = r->first_line = r->next_line;
         r->bol = r->first_bol = r->next_bol;
 }
 
@@ -321,8 +321,13 @@ static int finish(struct nb_json_reader *r)
 static int reader_init(struct nb_json_reader *r, const struct nb_json_limits *limits,
                        const struct nb_json_events *ev, void *arg, struct nb_err *err)
 {
-        *r = (struct nb_json_reader){
-                .limits = *limits, .ev = ev, .arg = arg, .p = "", .line = 1, .next_line = 1};
+        *r = (struct nb_json_reader){.limits = *limits,
+                                     .ev = ev,
+                                     .arg = arg,
+                                     .p = "",
+                                     .line = 1,
+                                     .first_line = 1,
+                                     .next_line = 1};
         r->yajl = yajl_alloc(&json_callbacks, NULL, r);
         if (!r->yajl)
                 return nb_fail(err, NB_E_NOMEM, "no memory to read JSON");

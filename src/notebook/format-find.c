@@ -81,6 +81,8 @@ static char *path_of(const struct notebook_format *f, bool member)
 
                 if (at->array)
                         nb_buf_printf(&b, "[%zu]", at->index - 1);
+                else if (at->member)
+                        put_key(&b, at->member->key, at->member->len);
                 else
                         put_key(&b, at->key, at->key_n);
         }
@@ -112,8 +114,9 @@ static void held_done(struct held *h)
         free(h->detail);
 }
 
-int format_hold(struct notebook_format *f, enum what what, struct when when, struct nb_json_pos at,
-                const struct rule *rule, unsigned type, const char *s, size_t n, struct nb_err *err)
+int format_hold(struct notebook_format *f, enum what what, struct when when,
+                const struct nb_json_pos *at, const struct rule *rule, unsigned type, const char *s,
+                size_t n, struct nb_err *err)
 {
         struct tally *tally;
         struct frame *top = &f->stack[f->depth - 1];
@@ -132,7 +135,7 @@ int format_hold(struct notebook_format *f, enum what what, struct when when, str
         *h = (struct held){
                 .what = what,
                 .when = when,
-                .at = at,
+                .at = at ? *at : nb_json_reader_mark(f->reader),
                 .spot = top->spot,
                 .kind = top->kind,
                 .rule = rule,
@@ -227,9 +230,10 @@ void format_locate(struct notebook_format *f)
                         if (at->marked & 1u << k)
                                 nb_json_reader_locate(f->reader, &at->keys[k]);
         }
-        if (f->has_major)
+        /* these are told only when they are not 4.0 to 4.5 */
+        if (f->has_major && f->major != 4)
                 nb_json_reader_locate(f->reader, &f->major_at);
-        if (f->has_minor)
+        if (f->has_minor && (f->minor < 0 || f->minor > MINOR_NEWEST))
                 nb_json_reader_locate(f->reader, &f->minor_at);
 }
 

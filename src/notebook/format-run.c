@@ -26,6 +26,10 @@ int notebook_format_new(uint64_t max_bytes, struct findings *to, struct notebook
 
         if (!f)
                 return nb_fail(err, NB_E_NOMEM, "no memory to check a notebook");
+        for (unsigned spot = 0; spot < SPOT__COUNT; spot++)
+                for (unsigned bit = 0; bit < KIND_BITS; bit++)
+                        f->needed[spot][bit] =
+                                (uint16_t)format_needed(spot, bit ? 1u << (bit - 1) : 0);
         f->max_bytes = max_bytes;
         f->to = to;
         set_init(&f->ids);

@@ -59,29 +59,27 @@ static bool is_id(const char *s, size_t n)
 static int ask_id(struct notebook_format *f, struct when w, const struct rule *rule,
                   const struct value *v, struct nb_err *err)
 {
-        struct nb_json_pos at = nb_json_reader_mark(f->reader);
         int r;
 
         if (!is_id(v->s, v->n))
-                return format_hold(f, WHAT_ID, w, at, rule, v->type, v->s, v->n, err);
+                return format_hold(f, WHAT_ID, w, NULL, rule, v->type, v->s, v->n, err);
         r = set_add(&f->ids, v->s, v->n, err);
         if (r != 0)
                 return r < 0 ? r : 0;
-        return format_hold(f, WHAT_ID_TWICE, w, at, rule, v->type, v->s, v->n, err);
+        return format_hold(f, WHAT_ID_TWICE, w, NULL, rule, v->type, v->s, v->n, err);
 }
 
 static int ask_tag(struct notebook_format *f, struct when w, const struct rule *rule,
                    const struct value *v, struct nb_err *err)
 {
-        struct nb_json_pos at = nb_json_reader_mark(f->reader);
         int r;
 
         if (v->n == 0 || memchr(v->s, ',', v->n))
-                return format_hold(f, WHAT_TAG, w, at, rule, v->type, v->s, v->n, err);
+                return format_hold(f, WHAT_TAG, w, NULL, rule, v->type, v->s, v->n, err);
         r = set_add(&f->tags, v->s, v->n, err);
         if (r != 0)
                 return r < 0 ? r : 0;
-        return format_hold(f, WHAT_TAG_TWICE, w, at, rule, v->type, v->s, v->n, err);
+        return format_hold(f, WHAT_TAG_TWICE, w, NULL, rule, v->type, v->s, v->n, err);
 }
 
 /* The version is judged at the end. */
@@ -113,8 +111,7 @@ static int ask_kind(struct notebook_format *f, struct when w, const struct rule 
         if (format_kind_name(family, top->kind))
                 return 0;
         w.minors &= MINORS_KNOWN;
-        return format_hold(f, WHAT_KIND, w, nb_json_reader_mark(f->reader), rule, v->type, v->s,
-                           v->n, err);
+        return format_hold(f, WHAT_KIND, w, NULL, rule, v->type, v->s, v->n, err);
 }
 
 /* true, false or "auto"; and 0 and 1, which Python cannot tell from booleans. */
@@ -172,8 +169,7 @@ static int ask(struct notebook_format *f, struct when w, const struct rule *rule
         }
         if (ok)
                 return 0;
-        return format_hold(f, what, w, nb_json_reader_mark(f->reader), rule, v->type, v->s, v->n,
-                           err);
+        return format_hold(f, what, w, NULL, rule, v->type, v->s, v->n, err);
 }
 
 static void push(struct notebook_format *f, enum spot spot, bool array, struct when w)
@@ -185,10 +181,14 @@ static void push(struct notebook_format *f, enum spot spot, bool array, struct w
         top->array = array;
         top->when = w;
         top->kind = top->seen = top->marked = top->key_n = 0;
+        top->member = NULL;
         top->index = 0;
         top->next = NULL;
         top->first = f->n_held;
-        top->begin = nb_json_reader_mark(f->reader);
+        if (format_shapes[spot].members[0].key)
+                top->begin = nb_json_reader_mark(f->reader);
+        else
+                top->begin = (struct nb_json_pos){.line = 1};
         if (spot == SPOT_CELL)
                 f->cell = (int64_t)f->stack[f->depth - 2].index;
         else if (spot == SPOT_TAGS)
@@ -234,8 +234,8 @@ static int begin(struct notebook_format *f, const struct value *v, struct nb_err
         }
         if (!(rule->types & v->type)) {
                 f->skipped = container;
-                return format_hold(f, WHAT_TYPE, when_rule(top, rule),
-                                   nb_json_reader_mark(f->reader), rule, v->type, v->s, v->n, err);
+                return format_hold(f, WHAT_TYPE, when_rule(top, rule), NULL, rule, v->type, v->s,
+                                   v->n, err);
         }
         if (!container && rule->ask == ASK_NOTHING)
                 return 0;
@@ -267,8 +267,7 @@ static int check_allowed(struct notebook_format *f, struct frame *top, const str
 
         if (rule->minors != MINORS_ALL) {
                 w.minors &= MINORS_KNOWN & ~rule->minors;
-                return format_hold(f, WHAT_FORBIDDEN, w, nb_json_reader_mark(f->reader), rule, 0,
-                                   rule->key, strlen(rule->key), err);
+                return format_hold(f, WHAT_FORBIDDEN, w, NULL, rule, 0, rule->key, rule->len, err);
         }
         if (rule->kinds == KIND_ANY)
                 return 0;
@@ -280,8 +279,7 @@ static int check_allowed(struct notebook_format *f, struct frame *top, const str
         if (rule->kinds & top->kind || top->kind == KIND_OTHER)
                 return 0;
         w.minors &= MINORS_KNOWN;
-        return format_hold(f, WHAT_FORBIDDEN, w, nb_json_reader_mark(f->reader), rule, 0, rule->key,
-                           strlen(rule->key), err);
+        return format_hold(f, WHAT_FORBIDDEN, w, NULL, rule, 0, rule->key, rule->len, err);
 }
 
 static int key(struct notebook_format *f, const char *s, size_t n, struct nb_err *err)
@@ -293,20 +291,19 @@ static int key(struct notebook_format *f, const char *s, size_t n, struct nb_err
         if (f->skipped > 0)
                 return 0;
         top->next = format_rule(top->spot, s, n, &i);
-        top->key_n = (unsigned)text_shown(s, n);
-        memcpy(top->key, s, top->key_n);
+        top->member = i < RULES_MAX ? top->next : NULL;
         if (i == RULES_MAX) {
                 struct when w = top->when;
 
+                top->key_n = (unsigned)text_shown(s, n);
+                memcpy(top->key, s, top->key_n);
                 w.minors &= MINORS_KNOWN;
-                return shape->closed
-                               ? format_hold(f, WHAT_FORBIDDEN, w, nb_json_reader_mark(f->reader),
-                                             NULL, 0, s, n, err)
-                               : 0;
+                return shape->closed ? format_hold(f, WHAT_FORBIDDEN, w, NULL, NULL, 0, s, n, err)
+                                     : 0;
         }
         if (top->seen & 1u << i)
-                return format_hold(f, WHAT_TWICE, when_rule(top, top->next),
-                                   nb_json_reader_mark(f->reader), top->next, 0, s, n, err);
+                return format_hold(f, WHAT_TWICE, when_rule(top, top->next), NULL, top->next, 0, s,
+                                   n, err);
         top->seen |= 1u << i;
         return shape->closed ? check_allowed(f, top, top->next, i, err) : 0;
 }
@@ -323,10 +320,9 @@ static int check_marked(struct notebook_format *f, struct frame *top, struct nb_
         w.minors &= MINORS_KNOWN;
         for (size_t i = 0; i < RULES_MAX && r == 0; i++)
                 if (top->marked & 1u << i && !(rules[i].kinds & top->kind)) {
-                        top->key_n = (unsigned)strlen(rules[i].key);
-                        memcpy(top->key, rules[i].key, top->key_n);
-                        r = format_hold(f, WHAT_FORBIDDEN, w, top->keys[i], &rules[i], 0,
-                                        rules[i].key, top->key_n, err);
+                        top->member = &rules[i];
+                        r = format_hold(f, WHAT_FORBIDDEN, w, &top->keys[i], &rules[i], 0,
+                                        rules[i].key, rules[i].len, err);
                 }
         return r;
 }
@@ -341,10 +337,10 @@ static int check_required(struct notebook_format *f, struct frame *top, struct n
                 bool has = top->seen & 1u << i;
 
                 if (!has && (rule->required == KIND_ANY || rule->required & top->kind))
-                        r = format_hold(f, WHAT_REQUIRED, top->when, top->begin, rule, 0, NULL, 0,
+                        r = format_hold(f, WHAT_REQUIRED, top->when, &top->begin, rule, 0, NULL, 0,
                                         err);
                 else if (!has && rule->ask == ASK_ID)
-                        r = format_hold(f, WHAT_NO_ID, when_rule(top, rule), top->begin, rule, 0,
+                        r = format_hold(f, WHAT_NO_ID, when_rule(top, rule), &top->begin, rule, 0,
                                         NULL, 0, err);
         }
         return r;
@@ -361,7 +357,7 @@ static int end(struct notebook_format *f, struct nb_err *err)
                 return 0;
         }
         family = format_shapes[top->spot].closed ? format_shapes[top->spot].family : FAMILY_NONE;
-        if (format_shapes[top->spot].members[0].key)
+        if (f->needed[top->spot][top->kind ? __builtin_ctz(top->kind) + 1 : 0] & ~top->seen)
                 r = check_required(f, top, err);
         if (family != FAMILY_NONE) {
                 if (r == 0 && top->kind && top->kind != KIND_OTHER && top->marked)
@@ -375,6 +371,22 @@ static int end(struct notebook_format *f, struct nb_err *err)
 }
 
 /* ---- events ---- */
+
+/* A value that nothing is asked of but its type, or not even that: most are. */
+static bool easy(struct notebook_format *f, unsigned type)
+{
+        struct frame *top;
+
+        if (f->skipped > 0)
+                return true;
+        if (f->depth == 0)
+                return false;
+        top = &f->stack[f->depth - 1];
+        if (top->next && (!(top->next->types & type) || top->next->ask != ASK_NOTHING))
+                return false;
+        top->index++;
+        return true;
+}
 
 static int on_null(void *arg, struct nb_err *err)
 {
@@ -390,15 +402,24 @@ static int on_number(void *arg, const char *s, size_t n, struct nb_err *err)
 {
         struct value v = {.type = IS_WHOLE, .s = s, .n = n};
 
+        if (((struct notebook_format *)arg)->skipped > 0)
+                return 0;
         for (size_t i = 0; i < n; i++)
                 if (s[i] == '.' || (s[i] | 0x20) == 'e')
                         v.type = IS_FRACTION;
         return begin(arg, &v, err);
 }
 
+/* Apart, so that the many easy ones need no frame on the stack. */
+static __attribute__((noinline)) int hard_string(struct notebook_format *f, const char *s, size_t n,
+                                                 struct nb_err *err)
+{
+        return begin(f, &(struct value){.type = IS_STRING, .s = s, .n = n}, err);
+}
+
 static int on_string(void *arg, const char *s, size_t n, struct nb_err *err)
 {
-        return begin(arg, &(struct value){.type = IS_STRING, .s = s, .n = n}, err);
+        return easy(arg, IS_STRING) ? 0 : hard_string(arg, s, n, err);
 }
 
 static int on_map_start(void *arg, struct nb_err *err)

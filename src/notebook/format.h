@@ -66,6 +66,7 @@ enum {
         KIND_OTHER = 16, /* of a newer minor version */
         KIND_ANY = 255,
 };
+#define KIND_BITS 6 /* none, and each of the above */
 
 /* Minor versions, one bit each; those after 4.5 share one. */
 #define MINOR_NEWEST 5
@@ -94,7 +95,8 @@ enum ask {
 };
 
 struct rule {
-        const char *key;
+        const char *key; /* of a member; of an item, what texts call it */
+        size_t len;
         unsigned types;
         enum ask ask;
         enum spot array, object; /* what is inside, when it is one */
@@ -117,6 +119,8 @@ extern const struct shape format_shapes[SPOT__COUNT];
 /* The rule of a member, NULL when it is free; *ret_index is its bit in seen,
  * RULES_MAX when it is no member by name. */
 const struct rule *format_rule(enum spot spot, const char *key, size_t n, size_t *ret_index);
+/* The members that must be there, one bit each; kind may be 0, not said. */
+unsigned format_needed(enum spot spot, unsigned kind);
 /* "code", "stream"; NULL for others. */
 const char *format_kind_name(enum family family, unsigned kind);
 /* Its bit, or that of "other". */
@@ -178,7 +182,9 @@ struct frame {
         size_t index;  /* of the item at hand, plus 1 */
         const struct rule *next;
         size_t first; /* findings held before it */
-        char key[60]; /* the member at hand, cut; for paths */
+        /* the member at hand, for paths: its rule's key, or a cut copy */
+        const struct rule *member;
+        char key[60];
         unsigned key_n;
         unsigned marked;                    /* members whose place is in keys */
         struct nb_json_pos begin;           /* of itself */
@@ -195,6 +201,8 @@ struct notebook_format {
         size_t skipped; /* levels inside a value that is not looked into */
         int64_t cell;   /* 1-based, 0 outside */
         struct set ids, tags;
+        /* members of a spot that a kind must have, and the id; by the kind's bit */
+        uint16_t needed[SPOT__COUNT][KIND_BITS];
         struct held *held;
         size_t n_held, cap_held;
         struct tally tallies[TALLIES_MAX];
@@ -210,11 +218,11 @@ struct notebook_format {
 /* What format.c makes of the text; arg is the struct notebook_format. */
 extern const struct nb_json_events format_events;
 
-/* Keep a finding until it is known whether it counts.  rule may be NULL, s
- * (what it is about: a key or value) too. */
-int format_hold(struct notebook_format *f, enum what what, struct when when, struct nb_json_pos at,
-                const struct rule *rule, unsigned type, const char *s, size_t n,
-                struct nb_err *err);
+/* Keep a finding until it is known whether it counts.  at is NULL for the place
+ * at hand; rule may be NULL; s (what it is about: a key or value) too. */
+int format_hold(struct notebook_format *f, enum what what, struct when when,
+                const struct nb_json_pos *at, const struct rule *rule, unsigned type, const char *s,
+                size_t n, struct nb_err *err);
 /* Before the piece of text is gone. */
 void format_locate(struct notebook_format *f);
 /* The kind of the frame on top is known now: drop what does not count for it. */
