@@ -83,3 +83,38 @@ int notebook_format_feed(struct notebook_format *f, const char *p, size_t n, str
 int notebook_format_end(struct notebook_format *f, struct nb_err *err);
 struct notebook_format *notebook_format_free(struct notebook_format *f); /* NULL is fine */
 NB_DEFINE_FREEP(struct notebook_format *, notebook_format_free);
+
+/* ---- edits: what is added is written as the rest is, every other byte stays ----
+ *
+ * name is for texts, as above.  What is no notebook (see notebook_read_head) is
+ * refused; so is what ret, to whose end the whole notebook is appended, has no
+ * room for: NB_E_LIMIT.  After a failure ret is of no use. */
+
+#define NOTEBOOK_EDIT_MAX ((size_t)4 * 1024 * 1024) /* bytes of the JSON that is put in */
+
+/* metadata.KEY becomes json, a JSON text; at its sorted place when the keys
+ * there are sorted, else at the end.  Answers 1 when it says so already: ret
+ * is a copy then. */
+int notebook_set_metadata(const char *name, const char *p, size_t n, const char *key,
+                          const char *json, struct nb_buf *ret, struct nb_err *err);
+/* json, the text of a cell, goes before cell i (from 0; the number of cells:
+ * behind the last), or in its place when replace.  The cell itself is not
+ * checked. */
+int notebook_put_cell(const char *name, const char *p, size_t n, size_t i, bool replace,
+                      const char *json, struct nb_buf *ret, struct nb_err *err);
+
+#define NOTEBOOK_PARAMETERS_MAX ((size_t)256 * 1024) /* bytes of parameters_json */
+
+/* Give the notebook values, by papermill's rules: a code cell tagged
+ * "injected-parameters" behind the first code cell tagged "parameters", in the
+ * place of an earlier injection, or else at the top: that answer is 1, since the
+ * notebook's own values then come later and win.  No parameters, no cell.
+ *
+ * parameters_json is an object.  The cell has one assignment each, a literal of
+ * the language: "python", "R", "julia" or "bash" in any case; NULL: what
+ * the notebook says (language_info, kernelspec).  Texts hold as they are,
+ * whatever is in them; whole numbers keep all digits where the language can.
+ * NB_E_INVALID: another language; a name that is no identifier there or is
+ * reserved; a value that it cannot hold (Bash: tables, arrays in arrays). */
+int notebook_inject(const char *name, const char *p, size_t n, const char *parameters_json,
+                    const char *language, struct nb_buf *ret, struct nb_err *err);
