@@ -128,6 +128,7 @@ bool config_branch_wanted(const struct config_repository *r, const char *branch)
 struct repo_job {                             /* [[job]] */
         char *notebook;                       /* glob */
         uint64_t timeout_us, cell_timeout_us; /* 0: not said */
+        char *parameters;                     /* JSON object, text; or NULL */
 };
 
 struct repo_config {
@@ -151,3 +152,11 @@ bool repo_config_wants(const struct repo_config *c, const char *path);
  * c may be NULL. */
 void repo_config_limits(const struct repo_config *c, const struct config *op, const char *path,
                         uint64_t *ret_timeout_us, uint64_t *ret_cell_timeout_us);
+/* Parameters that hold for a path: those of all matching [[job]], the later one's
+ * value for a name that several have.  *ret is owned: the text of a JSON object
+ * in the order of the file, or NULL when no [[job]] says any.  Names are
+ * identifiers ([A-Za-z_][A-Za-z0-9_]*, at most 128 bytes), values are what TOML
+ * has but dates, nan and inf, nested up to 8 deep.  Each [[job]] has 64 KiB at
+ * most, the sum 256 KiB, else NB_E_LIMIT.  c may be NULL. */
+int repo_config_parameters(const struct repo_config *c, const char *path, char **ret,
+                           struct nb_err *err);

@@ -153,6 +153,11 @@ void nb_json_put_raw(struct nb_json_out *o, const char *json);
 /* A value of a tree, of any depth: same values, numbers as they were written,
  * no white space.  NULL writes null. */
 void nb_json_put_value(struct nb_json_out *o, const struct nb_json *v);
+/* Both are texts of objects: append one with the members of both.  A name that
+ * is in both has the second's value at the first's place.  NB_E_INVALID when
+ * one is none, NB_E_LIMIT when ret is full.  Not to be called with ret's own
+ * bytes. */
+int nb_json_merge(const char *first, const char *second, struct nb_buf *ret, struct nb_err *err);
 /* key + value in one. */
 void nb_json_kv_str(struct nb_json_out *o, const char *key, const char *s);
 void nb_json_kv_int(struct nb_json_out *o, const char *key, int64_t v);

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+#include <nbcid/buf.h>
+#include <nbcid/json.h>
+
 #include "table.h"
 
 #define REPO_FILE ".nbcid.toml"
@@ -29,7 +32,7 @@ static const struct key job_keys[] = {
         {"timeout", KEY_DURATION, AT(repo_job, timeout_us), RANGE},
         {"cell_timeout", KEY_DURATION, AT(repo_job, cell_timeout_us), RANGE},
         {"machine", KEY_LATER},
-        {"parameters", KEY_LATER},
+        {"parameters", KEY_JSON, AT(repo_job, parameters)},
 };
 
 static const struct table repo_tables[] = {
@@ -127,4 +130,29 @@ void repo_config_limits(const struct repo_config *c, const struct config *op, co
         }
         *ret_timeout_us = lower_limit(timeout_us, op->timeout_us);
         *ret_cell_timeout_us = lower_limit(cell_timeout_us, op->cell_timeout_us);
+}
+
+int repo_config_parameters(const struct repo_config *c, const char *path, char **ret,
+                           struct nb_err *err)
+{
+        nb_auto_free char *all = NULL;
+
+        for (size_t i = 0; c && i < c->n_jobs; i++) {
+                const struct repo_job *j = &c->jobs[i];
+                nb_auto_buf merged = NB_BUF(REPO_MAX_BYTES);
+                int r;
+
+                if (!j->parameters || !nb_glob_match(j->notebook, path))
+                        continue;
+                r = nb_json_merge(all ? all : "{}", j->parameters, &merged, err);
+                if (r < 0)
+                        return nb_wrap(err, r, REPO_FILE ": parameters of %.*s",
+                                       (int)nb_utf8_prefix(path, 200), path);
+                free(all);
+                all = nb_buf_steal(&merged);
+                if (!all)
+                        return nb_fail(err, NB_E_NOMEM, "out of memory");
+        }
+        *ret = NB_TAKE(all);
+        return 0;
 }

@@ -10,6 +10,7 @@
 #include <nbcid/num.h>
 #include <nbcid/str.h>
 
+#include "parameters.h"
 #include "suggest.h"
 
 #define LATER "is not supported by this version of nbcid"
@@ -127,6 +128,7 @@ static const char *expectation(enum key_type t)
                 [KEY_CHOICE] = "a string",
                 [KEY_SWITCH] = "a string",
                 [KEY_SECRET] = "the name of a file in quotes",
+                [KEY_JSON] = "a table, as in { epochs = 2 }",
         };
 
         nb_assert((unsigned)t < KEY_TYPE__COUNT);
@@ -142,6 +144,8 @@ static enum toml_type wanted_type(enum key_type t)
                 return TOML_INTEGER;
         case KEY_LIST:
                 return TOML_ARRAY;
+        case KEY_JSON:
+                return TOML_TABLE;
         case KEY_TEXT:
         case KEY_URL:
         case KEY_SIZE:
@@ -328,10 +332,23 @@ static void set_from_text(struct reader *r, const struct slot *s, const char *te
         case KEY_SECRET:
                 set_secret(r, s, text);
                 break;
+        case KEY_JSON:
         case KEY_LATER:
         case KEY_TYPE__COUNT:
                 break;
         }
+}
+
+static void set_json(struct reader *r, const struct slot *s, const struct toml_node *n)
+{
+        char **target = s->target;
+        uint32_t line;
+        const char *wrong = parameters_text(n, target, &line);
+
+        if (wrong)
+                refuse(r, s, line, "%s", wrong);
+        else if (!*target)
+                r->nomem = true;
 }
 
 static void set_from_node(struct reader *r, const struct slot *s, const struct toml_node *n)
@@ -345,6 +362,8 @@ static void set_from_node(struct reader *r, const struct slot *s, const struct t
                        type_name(n->type));
         } else if (n->type == TOML_ARRAY) {
                 set_list(r, s, n);
+        } else if (n->type == TOML_TABLE) {
+                set_json(r, s, n);
         } else if (n->type == TOML_BOOLEAN) {
                 set_from_text(r, s, n->integer ? "true" : "false");
         } else if (n->type == TOML_INTEGER) {
@@ -501,6 +520,7 @@ static void table_done(const struct table *t, char *target)
                 switch (t->keys[i].type) {
                 case KEY_TEXT:
                 case KEY_URL:
+                case KEY_JSON:
                         free(*(char **)at);
                         break;
                 case KEY_LIST:

@@ -29,6 +29,7 @@ enum key_type {
         KEY_CHOICE,   /* an enum */
         KEY_SWITCH,   /* bool, by the value of a choice */
         KEY_SECRET,   /* struct nb_secret, filled later from the file named */
+        KEY_JSON,     /* char *, a table as the text of a JSON object */
         KEY_LATER,    /* none: known, and refused by this version */
         KEY_TYPE__COUNT,
 };

@@ -162,6 +162,7 @@ void convert(const toml::node &from, toml_node &to, unsigned depth)
                 break;
         case toml::node_type::floating_point:
                 to.type = TOML_FLOAT;
+                to.number = from.as_floating_point()->get();
                 break;
         case toml::node_type::boolean:
                 to.type = TOML_BOOLEAN;

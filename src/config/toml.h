@@ -31,6 +31,7 @@ struct toml_node {
         uint32_t line, column; /* of the key, or of the element of an array; 1-based */
         char *key;             /* NULL for elements of arrays and for the root */
         char *text;            /* TOML_STRING: valid UTF-8 without NUL */
+        double number;         /* TOML_FLOAT */
         int64_t integer;       /* TOML_INTEGER; TOML_BOOLEAN: 0 or 1 */
         /* TOML_ARRAY: elements in order; TOML_TABLE: entries by place in the text */
         struct toml_node *children;

@@ -11,7 +11,6 @@
 
 #define NAME_MAX_BYTES 128
 
-
 struct literal_language {
         const char *name;   /* as kernels say it */
         const char *shown;  /* as people do */

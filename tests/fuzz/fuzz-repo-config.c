@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <nbcid/config.h>
+#include <nbcid/json.h>
 
 #include "fuzz.h"
 
@@ -27,6 +28,21 @@ static void check_accepted(const struct repo_config *c)
         PROPERTY(cell_timeout_us > 0 && cell_timeout_us <= op.cell_timeout_us);
 }
 
+static void check_parameters(const struct repo_config *c)
+{
+        const struct nb_json_limits limits = {.bytes = 256 << 10, .depth = 8};
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
+        nb_auto_free char *text = NULL;
+        struct nb_err err;
+        int r = repo_config_parameters(c, "train/a.ipynb", &text, &err);
+
+        PROPERTY(r == 0 || r == -NB_E_LIMIT);
+        if (!text)
+                return;
+        PROPERTY(nb_json_read(text, strlen(text), &limits, &tree, NULL, &err) == 0);
+        PROPERTY(nb_json_type(nb_json_root(tree)) == NB_JSON_OBJECT);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         NB_CLEANUP(repo_config_done) struct repo_config c = {0};
@@ -39,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                 PROPERTY(nb_utf8_valid(err.msg, strlen(err.msg), NULL));
         } else {
                 check_accepted(&c);
+                check_parameters(&c);
         }
         return 0;
 }

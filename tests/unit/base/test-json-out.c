@@ -326,6 +326,32 @@ TEST(values_of_a_tree_are_written_as_they_are)
 /* --- size --------------------------------------------------------------- */
 
 /* With pairs of keys compared, this would not end before the test's deadline. */
+static int merged(const char *a, const char *b, size_t max, char **ret, struct nb_err *err)
+{
+        nb_auto_buf out = NB_BUF(max);
+        int r = nb_json_merge(a, b, &out, err);
+
+        *ret = r == 0 ? nb_buf_steal(&out) : NULL;
+        return r;
+}
+
+TEST(two_objects_become_one)
+{
+        struct nb_err err = {0};
+        char *s = NULL;
+
+        CHECK_OK(merged("{\"z\":1,\"a\": [1.50]}", "{\"b\":{},\"z\":\"q\"}", 100, &s, &err), &err);
+        CHECK_STR(s, "{\"z\":\"q\",\"a\":[1.50],\"b\":{}}");
+        free(s);
+        CHECK_OK(merged("{}", "{}", 100, &s, &err), &err);
+        CHECK_STR(s, "{}");
+        free(s);
+        CHECK_ERR(merged("{}", "[]", 100, &s, &err), &err, NB_E_INVALID, "write a JSON object");
+        CHECK_ERR(merged("{\"a\":1,\"a\":2}", "{}", 100, &s, &err), &err, NB_E_INVALID, "line 1");
+        CHECK_ERR(merged("{\"a\":1}", "{\"b\":2}", 10, &s, &err), &err, NB_E_LIMIT,
+                  "over 10 bytes");
+}
+
 TEST(very_many_keys_take_no_time)
 {
         const int n = 400000;

@@ -146,8 +146,18 @@ TEST(mistakes_are_named_with_their_place)
                 {"[job]\nnotebook = \"a\"\n", "write [[job]]"},
                 {"[[job]]\nnotebook = \"a\"\nmachine = { type = \"t\" }\n",
                  ".nbcid.toml:3: key 'machine' in [[job]]: is not supported by this version"},
-                {"[[job]]\nnotebook = \"a\"\nparameters = { epochs = 2 }\n",
-                 "key 'parameters' in [[job]]: is not supported by this version of nbcid"},
+                {"[[job]]\nnotebook = \"a\"\nparameters = 2\n",
+                 ".nbcid.toml:3: key 'parameters' in [[job]]: expected a table, as in { epochs = 2 "
+                 "}, found a whole number"},
+                {"[[job]]\nnotebook = \"a\"\n[job.parameters]\na = 1\n\"b c\" = 2\n",
+                 ".nbcid.toml:5: key 'parameters' in [[job]]: has a name that is no identifier"},
+                {"[[job]]\nnotebook = \"a\"\nparameters = { 1a = 1 }\n", "no identifier"},
+                {"[[job]]\nnotebook = \"a\"\nparameters = { \"\" = 1 }\n", "no identifier"},
+                {"[[job]]\nnotebook = \"a\"\n[job.parameters]\na = [\n1,\n2026-01-02]\n",
+                 ".nbcid.toml:6: key 'parameters' in [[job]]: has a date or a time; put it in"},
+                {"[[job]]\nnotebook = \"a\"\nparameters = { a = -inf }\n", "(inf, nan)"},
+                {"[[job]]\nnotebook = \"a\"\nparameters = { a = [[[[[[[[1]]]]]]]] }\n",
+                 "is nested over 8 deep"},
                 {"[[pipeline]]\nname = \"x\"\n[[pipeline.step]]\n",
                  ".nbcid.toml:1: table 'pipeline' is not supported by this version of nbcid"},
                 {"[check]\nsyntax = true\n", "table 'check' is not supported by this version"},
@@ -163,6 +173,38 @@ TEST(mistakes_are_named_with_their_place)
         }
 }
 
+static void check_parameters(const char *text, const char *path, const char *wanted)
+{
+        NB_CLEANUP(repo_config_done) struct repo_config c = {0};
+        nb_auto_free char *is = NULL;
+        struct nb_err err = {0};
+
+        CHECK_OK(parse(text, &c, &err), &err);
+        CHECK_OK(repo_config_parameters(&c, path, &is, &err), &err);
+        CHECK_STR(is, wanted);
+}
+
+TEST(parameters)
+{
+        static const char two[] = "[[job]]\nnotebook = \"a*\"\nparameters = { z = 1, b = 2 }\n"
+                                  "[[job]]\nnotebook = \"ab\"\nparameters = { c = 3, z = \"q\" }\n"
+                                  "[[job]]\nnotebook = \"a\"\ntimeout = \"1s\"\n";
+        char *is = NULL;
+
+        check_parameters(two, "a", "{\"z\":1,\"b\":2}");
+        check_parameters(two, "ab", "{\"z\":\"q\",\"b\":2,\"c\":3}");
+        check_parameters(two, "x", NULL);
+        check_parameters("[[job]]\nnotebook = \"a\"\nparameters = {}\n", "a", "{}");
+        check_parameters("[[job]]\nnotebook = \"a\"\n[job.parameters]\n"
+                         "s = \"\\\"$(x)\\n\u00e9\"\ni = -9223372036854775808\nf = 2.0\n"
+                         "g = 1e300\nt = true\nl = [0.1, [], {}]\nd.e.f = 1e2\n",
+                         "a",
+                         "{\"s\":\"\\\"$(x)\\n\u00e9\",\"i\":-9223372036854775808,\"f\":2.0,"
+                         "\"g\":1e+300,\"t\":true,\"l\":[0.1,[],{}],\"d\":{\"e\":{\"f\":100.0}}}");
+        CHECK_OK(repo_config_parameters(NULL, "a", &is, NULL), &(struct nb_err){0});
+        CHECK(!is);
+}
+
 TEST(what_a_stranger_writes_is_bounded)
 {
         nb_auto_buf b = NB_BUF(1 << 20);
@@ -172,6 +214,13 @@ TEST(what_a_stranger_writes_is_bounded)
         while (b.len <= 256 << 10)
                 nb_buf_puts(&b, "# a comment of no interest at all\n");
         CHECK_ERR(parse(nb_buf_str(&b), &c, &err), &err, NB_E_LIMIT, ".nbcid.toml");
+
+        nb_buf_clear(&b);
+        nb_buf_puts(&b, "[[job]]\nnotebook = \"a\"\nparameters = { a = \"");
+        while (b.len <= (64 << 10) + 100)
+                nb_buf_puts(&b, "0123456789abcdef");
+        nb_buf_puts(&b, "\" }\n");
+        CHECK_ERR(parse(nb_buf_str(&b), &c, &err), &err, NB_E_INVALID, "is over 65536 bytes");
 
         nb_buf_clear(&b);
         for (int i = 0; i < 201; i++)
