@@ -24,6 +24,16 @@ int cmd_serve(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 
+/* ---- parameters.c: JSON objects, as text; *all is owned, NULL is none yet ---- */
+
+/* -p NAME VALUE, with the type that papermill guesses: True, False, None, whole
+ * numbers, fractions; else a string, which inf, nan and 1_000 are too. */
+int parameters_set(char **all, const char *name, const char *value, struct nb_err *err);
+/* The members of a JSON file; of *all when both have a name, the file's. */
+int parameters_read(char **all, const char *path, struct nb_err *err);
+/* Those of more, which may be NULL; they win. */
+int parameters_join(char **all, const char *more, struct nb_err *err);
+
 /* Default of --config. */
 #define APP_CONFIG_FILE "/etc/nbcid/config.toml"
 

@@ -23,6 +23,8 @@ static void run_help(FILE *f)
               "      --workspace DIR      what the notebook may see and write; NOTEBOOK is then\n"
               "                           relative to it (default: the notebook's directory)\n"
               "      --kernel NAME        kernelspec to use instead of the notebook's own\n"
+              "  -p, --parameter NAME VALUE   set a parameter; again for more\n"
+              "      --parameters FILE    parameters from a JSON object; -p wins\n"
               "      --python PROGRAM     interpreter with nbclient (python3)\n"
               "      --timeout D          of the whole run, as 2h, 30m, 90s (none)\n"
               "      --cell-timeout D     of one cell (none)\n"
@@ -57,6 +59,7 @@ enum {
         OPT_RUN_DIR,
         OPT_EVENTS_FD,
         OPT_CGROUP,
+        OPT_PARAMETERS,
 };
 
 static int parse_sandbox(const char *s, enum sandbox_kind *ret, struct nb_err *err)
@@ -142,6 +145,8 @@ static const struct option run_options[] = {
         {"output", required_argument, NULL, 'o'},
         {"quiet", no_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},
+        {"parameter", required_argument, NULL, 'p'},
+        {"parameters", required_argument, NULL, OPT_PARAMETERS},
         {"workspace", required_argument, NULL, OPT_WORKSPACE},
         {"kernel", required_argument, NULL, OPT_KERNEL},
         {"language", required_argument, NULL, OPT_LANGUAGE},
@@ -159,6 +164,28 @@ static const struct option run_options[] = {
         {0},
 };
 
+/* Owned texts of JSON objects, or NULL: of --parameters, and of -p, which wins
+ * wherever it stands. */
+struct given {
+        char *file, *one_by_one;
+};
+
+static void given_done(struct given *g)
+{
+        free(g->file);
+        free(g->one_by_one);
+}
+
+/* -p has two words, of which getopt knows the first. */
+static int take_parameter(struct given *g, int opt, int argc, char **argv, struct nb_err *err)
+{
+        const char *name = optarg;
+
+        if (opt == OPT_PARAMETERS)
+                return parameters_read(&g->file, optarg, err);
+        return parameters_set(&g->one_by_one, name, optind < argc ? argv[optind++] : NULL, err);
+}
+
 /* "dir/train.ipynb" -> "dir/train.executed.ipynb"; owned. */
 static char *default_output(const char *notebook)
 {
@@ -174,12 +201,13 @@ int cmd_run(int argc, char **argv)
         struct runner_opts o = {.events_fd = -1, .python = "python3", .sandbox = SANDBOX_AUTO};
         nb_auto_free char *output = NULL, *text = NULL;
         NB_CLEANUP(nb_strv_done) struct nb_strv hide = {0};
+        NB_CLEANUP(given_done) struct given given = {0};
         struct run_result result = {0};
         struct nb_err err;
         int opt, index = 0, r;
 
         nb_log_setup(NB_LOG_STDERR, LOG_WARNING);
-        while ((opt = getopt_long(argc, argv, "o:qh", run_options, &index)) != -1) {
+        while ((opt = getopt_long(argc, argv, "o:p:qh", run_options, &index)) != -1) {
                 if (opt == 'h') {
                         run_help(stdout);
                         return EXIT_FINE;
@@ -188,7 +216,10 @@ int cmd_run(int argc, char **argv)
                         run_help(stderr);
                         return EXIT_USAGE;
                 }
-                if (take_option(&o, &hide, opt, optarg, &err) < 0) {
+                r = opt == 'p' || opt == OPT_PARAMETERS
+                            ? take_parameter(&given, opt, argc, argv, &err)
+                            : take_option(&o, &hide, opt, optarg, &err);
+                if (r < 0) {
                         fprintf(stderr, "nbcid run: %s: %s\n", argv[optind - 1], err.msg);
                         return EXIT_USAGE;
                 }
@@ -199,6 +230,11 @@ int cmd_run(int argc, char **argv)
         }
         o.notebook = argv[optind];
         o.hide = (const char *const *)hide.v;
+        if (parameters_join(&given.file, given.one_by_one, &err) < 0) {
+                fprintf(stderr, "nbcid run: parameters: %s\n", err.msg);
+                return EXIT_USAGE;
+        }
+        o.parameters = given.file;
         if (!o.output && !o.run_dir)
                 o.output = output = default_output(o.notebook);
         r = runner_run(&o, &result, &err);

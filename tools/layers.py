@@ -20,7 +20,7 @@ FLOORS = [
     ["daemon"],
 ]
 # Calls within a floor, from left to right.
-SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("exec", "runner"), ("web", "flow")}
+SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("exec", "runner"), ("runner", "notebook"), ("web", "flow")}
 # Translators of bytes do no I/O, so they see no room that does.
 PURE = {"forge", "notebook"}
 

@@ -146,6 +146,8 @@ void nb_json_key(struct nb_json_out *o, const char *key);
 void nb_json_put_str(struct nb_json_out *o, const char *s); /* NULL writes null */
 void nb_json_put_int(struct nb_json_out *o, int64_t v);
 void nb_json_put_double(struct nb_json_out *o, double v); /* not finite writes null */
+/* The same, and never a whole number to whoever tells 2.0 from 2. */
+void nb_json_put_fraction(struct nb_json_out *o, double v);
 void nb_json_put_bool(struct nb_json_out *o, bool v);
 void nb_json_put_null(struct nb_json_out *o);
 /* JSON text of ours as it is (a stored document). */

@@ -15,12 +15,20 @@
  *   events.jsonl   one event a line, the last is "finished"
  *   log.txt        what kernel and engine wrote; bounded
  *   out/executed.ipynb   saved again and again while it runs
+ *   out/injected.ipynb   with parameters: the notebook that is run, see below
  *
  * Events: {"event":"kernel_ready"}, {"event":"cell_started","cell":3,"cells":9,
  * "cells_done":2}, {"event":"cell_finished","cell":3,"seconds":0.41,...},
  * {"event":"cell_failed","cell":4,"ename":"ValueError","evalue":"..."},
  * {"event":"finished","status":"passed|failed|errored|timed_out|cancelled",
  * "class":"...", ...}.  "cell" is 1-based over all cells.
+ *
+ * With parameters, what is run is a copy of the notebook that has one cell more
+ * (see notebook_inject()); the working directory stays the notebook's own.  The
+ * cells that events count, and what fails, are those of this copy, which is what
+ * executed.ipynb shows.  Parameters that do not fit (a name, the language) end
+ * the run with class "check" before anything starts; when no cell is tagged
+ * "parameters", a line of log.txt says that they went to the top.
  */
 
 #include <stdbool.h>
@@ -39,6 +47,7 @@ struct runner_opts {             /* borrowed */
         const char *const *hide; /* what the job must not see: directories become empty, files
                                   * unreadable; NULL-terminated, or NULL */
         const char *kernel, *language; /* wanted kernelspec; else the notebook's own; or NULL */
+        const char *parameters;        /* JSON object, text; or NULL */
         const char *python;            /* interpreter of the engine */
         enum sandbox_kind sandbox;
         uint64_t timeout_us, cell_timeout_us; /* 0: none */

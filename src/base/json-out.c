@@ -164,7 +164,7 @@ void nb_json_put_int(struct nb_json_out *o, int64_t v)
         nb_buf_append(o->buf, text + i, sizeof(text) - i);
 }
 
-void nb_json_put_double(struct nb_json_out *o, double v)
+static void put_number(struct nb_json_out *o, double v, const char *fraction)
 {
         char text[40];
 
@@ -179,6 +179,18 @@ void nb_json_put_double(struct nb_json_out *o, double v)
                         break;
         }
         nb_json_put_raw(o, text);
+        if (!strpbrk(text, ".e"))
+                nb_buf_puts(o->buf, fraction);
+}
+
+void nb_json_put_double(struct nb_json_out *o, double v)
+{
+        put_number(o, v, "");
+}
+
+void nb_json_put_fraction(struct nb_json_out *o, double v)
+{
+        put_number(o, v, ".0");
 }
 
 void nb_json_kv_str(struct nb_json_out *o, const char *key, const char *s)

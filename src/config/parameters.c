@@ -3,8 +3,6 @@
 #include "parameters.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <nbcid/buf.h>
@@ -38,26 +36,6 @@ static bool is_name(const char *s)
         size_t n = strspn(s, letters);
 
         return n > 0 && !s[n] && n <= NAME_MAX_BYTES && !(*s >= '0' && *s <= '9');
-}
-
-/* A fraction stays one: 2.0 is not 2 to a notebook. */
-static void put_float(struct form *f, const struct toml_node *n)
-{
-        char text[48];
-
-        if (!isfinite(n->number)) {
-                refuse(f, n, "has a number that JSON does not have (inf, nan); write a string");
-                nb_json_put_null(&f->out);
-                return;
-        }
-        for (int digits = 15; digits <= 17; digits++) {
-                (void)snprintf(text, sizeof(text) - 2, "%.*g", digits, n->number);
-                if (strtod(text, NULL) == n->number)
-                        break;
-        }
-        nb_json_put_raw(&f->out, text);
-        if (!strpbrk(text, ".e"))
-                (void)nb_buf_puts(f->out.buf, ".0");
 }
 
 static void put_value(struct form *f, const struct toml_node *n, unsigned depth);
@@ -98,7 +76,10 @@ static void put_value(struct form *f, const struct toml_node *n, unsigned depth)
                 nb_json_put_int(&f->out, n->integer);
                 break;
         case TOML_FLOAT:
-                put_float(f, n);
+                if (!isfinite(n->number))
+                        refuse(f, n,
+                               "has a number that JSON does not have (inf, nan); write a string");
+                nb_json_put_fraction(&f->out, n->number);
                 break;
         case TOML_BOOLEAN:
                 nb_json_put_bool(&f->out, n->integer != 0);

@@ -123,6 +123,11 @@ struct rundir_paths { /* owned, absolute */
 /* NB_E_INVALID, NB_E_NOTFOUND: the notebook is not there, or elsewhere. */
 int rundir_find_paths(const struct runner_opts *o, struct rundir_paths *ret, struct nb_err *err);
 void rundir_paths_done(struct rundir_paths *p);
+/* With o->parameters: write the notebook that has them, and let p name that.  A
+ * line in the log when they are set at the top.  NB_E_INVALID: they do not fit
+ * the notebook. */
+int runner_inject(const struct rundir *d, const struct runner_opts *o, struct rundir_paths *p,
+                  struct nb_err *err);
 /* engine.py, spec.json and empty directories. */
 int rundir_fill(const struct rundir *d, const struct runner_opts *o, const struct rundir_paths *p,
                 struct nb_err *err);

@@ -383,6 +383,12 @@ static int start(struct runner *u, enum run_class *ret_class, struct nb_err *err
         *ret_class = r == -NB_E_INVALID || r == -NB_E_NOTFOUND ? CLASS_CHECK : CLASS_INFRASTRUCTURE;
         if (r < 0)
                 return r;
+        if (u->o->parameters) {
+                r = runner_inject(&u->dir, u->o, &u->paths, err);
+                *ret_class = r == -NB_E_INVALID ? CLASS_CHECK : CLASS_INFRASTRUCTURE;
+                if (r < 0)
+                        return r;
+        }
         r = sandbox_find_program(u->o->python, &u->python, err);
         if (r == 0)
                 r = rundir_fill(&u->dir, u->o, &u->paths, err);

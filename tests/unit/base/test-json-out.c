@@ -335,6 +335,20 @@ static int merged(const char *a, const char *b, size_t max, char **ret, struct n
         return r;
 }
 
+TEST(a_fraction_stays_one)
+{
+        static const double v[] = {2, -0.0, 0.1, 1e300, 1e15, 123456789012345680, INFINITY};
+        nb_auto_buf b = NB_BUF(200);
+        struct nb_json_out o = NB_JSON_OUT(&b);
+
+        nb_json_open_array(&o);
+        for (size_t i = 0; i < NB_ARRAY_SIZE(v); i++)
+                nb_json_put_fraction(&o, v[i]);
+        nb_json_put_double(&o, 2);
+        nb_json_close(&o);
+        CHECK_STR(nb_buf_str(&b), "[2.0,-0.0,0.1,1e+300,1e+15,1.2345678901234568e+17,null,2]");
+}
+
 TEST(two_objects_become_one)
 {
         struct nb_err err = {0};
