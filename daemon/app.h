@@ -9,6 +9,7 @@
 
 #include <nbcid/config.h>
 #include <nbcid/err.h>
+#include <nbcid/json.h>
 #include <nbcid/metrics.h>
 
 /* Exit statuses of every subcommand. */
@@ -23,6 +24,7 @@ enum {
 int cmd_serve(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_env(int argc, char **argv);
 
 /* ---- parameters.c: JSON objects, as text; *all is owned, NULL is none yet ---- */
 
@@ -33,6 +35,13 @@ int parameters_set(char **all, const char *name, const char *value, struct nb_er
 int parameters_read(char **all, const char *path, struct nb_err *err);
 /* Those of more, which may be NULL; they win. */
 int parameters_join(char **all, const char *more, struct nb_err *err);
+
+/* ---- env-look.c: what a notebook needs, asked of an interpreter of Python ---- */
+
+/* Run the program that looks (env.py), which parses the notebook's cells and runs
+ * none of it.  python NULL: that of its kernel, else python3.  path is absolute.
+ * The tree is owned; see env.py for what is in it.  A minute at most. */
+int env_look(const char *python, const char *path, struct nb_json_tree **ret, struct nb_err *err);
 
 /* Default of --config. */
 #define APP_CONFIG_FILE "/etc/nbcid/config.toml"

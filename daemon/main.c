@@ -23,6 +23,7 @@ static const struct {
         {"serve", "receive webhooks and run notebooks: the daemon", cmd_serve},
         {"config", "check the configuration", cmd_config},
         {"run", "run one notebook here", cmd_run},
+        {"env", "print or store what a notebook needs to be run again", cmd_env},
         {"git-helper", NULL, cmd_git_helper},
 };
 
