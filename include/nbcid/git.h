@@ -42,6 +42,7 @@ struct git_limits {
 enum git_op {
         GIT_PREPARE,  /* fetch the commit into the mirror, list and extract changed notebooks */
         GIT_CHECKOUT, /* write the commit's tree to a workspace, submodules too */
+        GIT_FILE,     /* extract one file of a commit that was prepared before */
 };
 
 struct git_request { /* borrowed */
@@ -55,10 +56,14 @@ struct git_request { /* borrowed */
         const char *ref;            /* "refs/heads/main": fetched as a fallback, may be NULL */
         const char *before;         /* hex, or "" */
         const char *default_branch; /* or NULL */
-        const char *extract_dir;    /* changed notebooks are written here as 0, 1, 2, ... */
+        const char *extract_dir;    /* changed notebooks are written here as 0, 1, 2, ...,
+                                     * files beside them as s0, s1, s2, ... */
 
         /* GIT_CHECKOUT */
         const char *workspace; /* absolute; must not exist or be empty */
+
+        /* GIT_FILE: extract_dir too, where it becomes s0 */
+        const char *path; /* from the root, without ".." */
 
         atomic_bool *cancel; /* set by another thread: the helper is killed; may be NULL */
 };
@@ -73,11 +78,11 @@ enum git_change {
 };
 const char *git_change_name(enum git_change c);
 
-/* Why a changed path was not extracted. */
+/* Why a path was not extracted. */
 enum git_oddity {
         GIT_REGULAR,
         GIT_SYMLINK, /* the path is a symbolic link */
-        GIT_TOO_BIG, /* over max_blob */
+        GIT_TOO_BIG, /* over max_blob; of support: over GIT_SUPPORT_MAX */
         GIT_LFS,     /* a Git LFS pointer stands in its place */
         GIT_ODDITY__COUNT,
 };
@@ -85,6 +90,14 @@ enum git_oddity {
 struct git_changed {
         char *path; /* valid UTF-8, relative, without ".." */
         enum git_change change;
+        enum git_oddity oddity;
+        uint64_t size;
+};
+
+/* A file that says what notebooks need. */
+#define GIT_SUPPORT_MAX ((size_t)1 << 20) /* bytes of one */
+struct git_support {
+        char *path; /* valid UTF-8, relative, without ".." */
         enum git_oddity oddity;
         uint64_t size;
 };
@@ -97,6 +110,14 @@ struct git_answer {        /* everything owned */
         struct git_changed *changed; /* *.ipynb in any case, without .ipynb_checkpoints;
                                       * sorted by path; i-th is extract_dir/i */
         size_t n_changed;
+        /* GIT_PREPARE: requirements.txt, Pipfile.lock, Pipfile, pyproject.toml,
+         * environment.yml, environment.yaml and runtime.txt of each directory from
+         * a changed notebook up to the root, and of the root's binder and .binder.
+         * GIT_FILE: the file, none when there is no file of that path.  The i-th
+         * is extract_dir/s<i>. */
+        struct git_support *support;
+        size_t n_support;
+        bool binder, dot_binder; /* the root has a directory of that name */
         struct nb_strv warnings; /* e.g. "submodule data: host evil.example is not allowed" */
 };
 void git_answer_done(struct git_answer *a);

@@ -223,7 +223,7 @@ static void duration_text(char *buf, size_t size, uint64_t us)
 
 static int call_check(const struct call *c, struct nb_err *err)
 {
-        const char *what = c->r->op == GIT_PREPARE ? "fetch" : "checkout";
+        const char *what = c->r->op == GIT_CHECKOUT ? "checkout" : "fetch";
         char text[32];
 
         if (c->r->cancel && atomic_load(c->r->cancel))

@@ -204,13 +204,21 @@ int changes_match(git_odb *odb, struct changes *c, struct nb_err *err);
 int git_changes_of(const char *mirror, const char *before, const char *after, size_t *ret_n,
                    struct nb_err *err);
 
-/* ---- prepare.c, checkout.c, submodules.c, gitmodules.c ---- */
+/* ---- prepare.c, support.c, checkout.c, submodules.c, gitmodules.c ---- */
 
 int prepare_run(struct git_job *job, struct nb_err *err);
 /* The request's commit as an id; not all zeros. */
 int request_commit(const struct git_request *r, git_oid *ret, struct nb_err *err);
 /* Id and title into the answer. */
 int answer_commit(struct git_answer *a, git_commit *c, struct nb_err *err);
+/* A blob as a file of that name in dir. */
+int extract_write(int dir, const char *name, git_odb_object *o, struct nb_err *err);
+/* Does a Git LFS pointer stand in the place of the content? */
+bool is_lfs_pointer(git_odb_object *o);
+/* Extract what stands beside the answer's changed notebooks. */
+int support_extract_all(struct git_job *job, git_odb *odb, const git_oid *tree, int dir,
+                        struct nb_err *err);
+int look_run(struct git_job *job, struct nb_err *err); /* GIT_FILE */
 int checkout_run(struct git_job *job, struct nb_err *err);
 
 struct module {

@@ -27,6 +27,9 @@ void git_answer_done(struct git_answer *a)
         for (size_t i = 0; i < a->n_changed; i++)
                 free(a->changed[i].path);
         free(a->changed);
+        for (size_t i = 0; i < a->n_support; i++)
+                free(a->support[i].path);
+        free(a->support);
         free(a->title);
         free(a->repo_config);
         nb_strv_done(&a->warnings);
@@ -66,7 +69,8 @@ static const char *request_refused(const struct git_request *r)
 {
         const char *const texts[] = {
                 r->mirror, r->remote.url, r->remote.username, r->remote.ssh_host_key, r->commit,
-                r->ref,    r->before,     r->default_branch,  r->extract_dir,         r->workspace};
+                r->ref,    r->before,     r->default_branch,  r->extract_dir,         r->workspace,
+                r->path};
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(texts); i++)
                 if (texts[i] && !nb_utf8_valid(texts[i], strlen(texts[i]), NULL))
@@ -105,6 +109,7 @@ int git_request_write(const struct git_request *r, struct nb_buf *ret, struct nb
         nb_json_kv_str(&o, "default_branch", r->default_branch);
         nb_json_kv_str(&o, "extract_dir", r->extract_dir);
         nb_json_kv_str(&o, "workspace", r->workspace);
+        nb_json_kv_str(&o, "path", r->path);
         nb_json_close(&o);
         return ret->failed
                        ? nb_fail(err, NB_E_LIMIT, "the request to git is over %zu bytes", ret->max)
@@ -158,13 +163,26 @@ static int hosts_read(const struct nb_json *v, struct git_wire *w, struct nb_err
         return 0;
 }
 
+/* Has it got what its op needs? */
+static bool request_whole(const struct git_request *r)
+{
+        if (!r->mirror || r->mirror[0] != '/' || !r->remote.url || !r->commit)
+                return false;
+        if (r->op == GIT_CHECKOUT)
+                return r->workspace;
+        return r->extract_dir && (r->op == GIT_PREPARE || r->path);
+}
+
 static int request_fill(const struct nb_json *v, struct git_wire *w, struct nb_err *err)
 {
+        const uint64_t op = number_at(v, "op");
         struct git_request *r = &w->r;
         int rc;
 
         *r = (struct git_request){
-                .op = number_at(v, "op") ? GIT_CHECKOUT : GIT_PREPARE,
+                .op = op == GIT_PREPARE    ? GIT_PREPARE
+                      : op == GIT_CHECKOUT ? GIT_CHECKOUT
+                                           : GIT_FILE,
                 .mirror = text_at(v, "mirror"),
                 .remote = {.url = text_at(v, "url"),
                            .username = text_at(v, "username"),
@@ -180,9 +198,9 @@ static int request_fill(const struct nb_json *v, struct git_wire *w, struct nb_e
                 .default_branch = text_at(v, "default_branch"),
                 .extract_dir = text_at(v, "extract_dir"),
                 .workspace = text_at(v, "workspace"),
+                .path = text_at(v, "path"),
         };
-        if (!r->mirror || r->mirror[0] != '/' || !r->remote.url || !r->commit ||
-            !(r->op == GIT_PREPARE ? r->extract_dir : r->workspace))
+        if (!request_whole(r))
                 return nb_fail(err, NB_E_BUG, "a request to git lacks a field");
         rc = bytes_at(v, "token", &w->token.data, &w->token.n, err);
         if (rc == 0)
@@ -225,6 +243,18 @@ void git_answer_write(const struct git_answer *a, struct nb_buf *ret)
                 nb_json_close(&o);
         }
         nb_json_close(&o);
+        nb_json_key(&o, "support");
+        nb_json_open_array(&o);
+        for (size_t i = 0; i < a->n_support; i++) {
+                nb_json_open_object(&o);
+                nb_json_kv_str(&o, "path", a->support[i].path);
+                nb_json_kv_int(&o, "oddity", a->support[i].oddity);
+                nb_json_kv_int(&o, "size", (int64_t)a->support[i].size);
+                nb_json_close(&o);
+        }
+        nb_json_close(&o);
+        nb_json_kv_bool(&o, "binder", a->binder);
+        nb_json_kv_bool(&o, "dot_binder", a->dot_binder);
         nb_json_key(&o, "warnings");
         nb_json_open_array(&o);
         for (size_t i = 0; i < a->warnings.n; i++)
@@ -270,6 +300,32 @@ static int changed_read(const struct nb_json *list, struct git_answer *a, struct
         return 0;
 }
 
+static int support_read(const struct nb_json *list, struct git_answer *a, struct nb_err *err)
+{
+        size_t n = nb_json_size(list);
+
+        if (n == 0)
+                return 0;
+        a->support = nb_alloc_array(n, sizeof(*a->support));
+        if (!a->support)
+                return nb_fail(err, NB_E_NOMEM, "no memory for %zu files", n);
+        for (size_t i = 0; i < n; i++) {
+                const struct nb_json *v = nb_json_index(list, i);
+                const char *path = text_at(v, "path");
+                uint64_t oddity = number_at(v, "oddity");
+
+                if (!path || oddity >= GIT_ODDITY__COUNT)
+                        return nb_fail(err, NB_E_BUG, "the git helper names an unknown file");
+                a->support[i] = (struct git_support){.path = nb_strdup(path),
+                                                     .oddity = (enum git_oddity)oddity,
+                                                     .size = number_at(v, "size")};
+                if (!a->support[i].path)
+                        return nb_fail(err, NB_E_NOMEM, "no memory for %zu files", n);
+                a->n_support = i + 1;
+        }
+        return 0;
+}
+
 static int failure_read(const struct nb_json *v, struct nb_err *err)
 {
         uint64_t code = number_at(v, "error");
@@ -298,8 +354,12 @@ static int answer_fill(const struct nb_json *v, struct git_answer *a, struct nb_
         for (size_t i = 0; i < nb_json_size(warnings); i++)
                 if (nb_strv_add(&a->warnings, nb_json_str(nb_json_index(warnings, i), NULL)) < 0)
                         return nb_fail(err, NB_E_NOMEM, "no memory for warnings");
+        (void)nb_json_bool(nb_json_get(v, "binder"), &a->binder);
+        (void)nb_json_bool(nb_json_get(v, "dot_binder"), &a->dot_binder);
         r = bytes_at(v, "repo_config", &a->repo_config, &a->n_repo_config, err);
-        return r < 0 ? r : changed_read(nb_json_get(v, "changed"), a, err);
+        if (r == 0)
+                r = changed_read(nb_json_get(v, "changed"), a, err);
+        return r < 0 ? r : support_read(nb_json_get(v, "support"), a, err);
 }
 
 int git_answer_read(const char *p, size_t n, struct git_answer *ret, struct nb_err *err)

@@ -148,7 +148,9 @@ static int job_run(const struct git_request *r, struct git_answer *a, struct nb_
                              "the forge",
                              job.origin.host);
         else
-                rc = r->op == GIT_PREPARE ? prepare_run(&job, err) : checkout_run(&job, err);
+                rc = r->op == GIT_PREPARE ? prepare_run(&job, err)
+                     : r->op == GIT_FILE  ? look_run(&job, err)
+                                          : checkout_run(&job, err);
         if (rc == 0 && job.warnings_cut)
                 (void)nb_strv_add_take(&a->warnings, nb_asprintf("%zu more warnings are not shown",
                                                                  job.warnings_cut));

@@ -201,8 +201,10 @@ static int describe(struct git_job *job, git_odb *odb, git_commit *c, struct nb_
 
 /* https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: a pointer is
  * under 1024 bytes and begins with its version. */
-static bool is_lfs_pointer(const char *p, size_t n)
+bool is_lfs_pointer(git_odb_object *o)
 {
+        const char *p = git_odb_object_data(o);
+        const size_t n = git_odb_object_size(o);
         static const char *const marks[] = {"version https://git-lfs.github.com/spec/",
                                             "version https://hawser.github.com/spec/"};
 
@@ -212,15 +214,12 @@ static bool is_lfs_pointer(const char *p, size_t n)
         return false;
 }
 
-static int extract_write(int dir, size_t i, git_odb_object *o, struct nb_err *err)
+int extract_write(int dir, const char *name, git_odb_object *o, struct nb_err *err)
 {
-        char name[24];
-
-        nb_fmt(name, sizeof(name), "%zu", i);
         nb_auto_fd int fd =
                 openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd < 0)
-                return nb_fail_errno(err, errno, "cannot write notebook %zu", i);
+                return nb_fail_errno(err, errno, "cannot write file %s", name);
         return nb_write_all(fd, git_odb_object_data(o), git_odb_object_size(o), err);
 }
 
@@ -228,6 +227,7 @@ static int extract_one(struct git_job *job, git_odb *odb, int dir, size_t i, uin
                        const struct change *c, struct git_changed *ret, struct nb_err *err)
 {
         auto_object git_odb_object *o = NULL;
+        char name[24];
         int r = blob_size(odb, &c->id, &ret->size, err);
 
         if (r < 0)
@@ -247,14 +247,16 @@ static int extract_one(struct git_job *job, git_odb *odb, int dir, size_t i, uin
         r = blob_open(odb, &c->id, job->r->limits.max_blob, &o, err);
         if (r < 0)
                 return r;
-        if (is_lfs_pointer(git_odb_object_data(o), git_odb_object_size(o))) {
+        if (is_lfs_pointer(o)) {
                 ret->oddity = GIT_LFS;
                 return 0;
         }
-        return extract_write(dir, i, o, err);
+        nb_fmt(name, sizeof(name), "%zu", i);
+        return extract_write(dir, name, o, err);
 }
 
-static int extract(struct git_job *job, git_odb *odb, struct changes *c, struct nb_err *err)
+static int extract(struct git_job *job, git_odb *odb, const git_oid *tree, struct changes *c,
+                   struct nb_err *err)
 {
         struct git_answer *a = job->answer;
         const char *dir = job->r->extract_dir;
@@ -280,7 +282,7 @@ static int extract(struct git_job *job, git_odb *odb, struct changes *c, struct 
                 out->path = NB_TAKE(c->v[i].path);
                 a->n_changed = i + 1;
         }
-        return 0;
+        return support_extract_all(job, odb, tree, fd, err);
 }
 
 static int prepare_once(struct git_job *job, struct git_mirror *m, struct nb_err *err)
@@ -311,7 +313,7 @@ static int prepare_once(struct git_job *job, struct git_mirror *m, struct nb_err
                 r = changes_match(m->odb, &changes, err);
         if (r == 0)
                 r = describe(job, m->odb, commit, err);
-        return r < 0 ? r : extract(job, m->odb, &changes, err);
+        return r < 0 ? r : extract(job, m->odb, git_commit_tree_id(commit), &changes, err);
 }
 
 int prepare_run(struct git_job *job, struct nb_err *err)

@@ -216,13 +216,18 @@ TEST(an_answer_survives_the_wire)
                                          .change = GIT_COPIED,
                                          .oddity = GIT_LFS,
                                          .size = 7}};
+        struct git_support files[] = {
+                {.path = (char[]){"r.txt"}, .oddity = GIT_TOO_BIG, .size = 9}};
         char config[] = "x = 1\0y";
         struct git_answer a = {.commit = "c0ffee",
                                .title = (char[]){"t"},
                                .repo_config = config,
                                .n_repo_config = 7,
                                .changed = changes,
-                               .n_changed = 1};
+                               .n_changed = 1,
+                               .support = files,
+                               .n_support = 1,
+                               .dot_binder = true};
         NB_CLEANUP(git_answer_done) struct git_answer back = {0};
         nb_auto_buf b = NB_BUF(65536);
         struct nb_err err = {0};
@@ -238,6 +243,10 @@ TEST(an_answer_survives_the_wire)
         CHECK_STR(back.changed[0].path, "a\n\"b.ipynb");
         CHECK_INT(back.changed[0].change, GIT_COPIED);
         CHECK_INT(back.changed[0].oddity, GIT_LFS);
+        CHECK_STR(back.support[0].path, "r.txt");
+        CHECK_INT(back.support[0].oddity, GIT_TOO_BIG);
+        CHECK_INT(back.support[0].size, 9);
+        CHECK(back.dot_binder && !back.binder);
         CHECK_STR(back.warnings.v[0], "w");
 }
 
@@ -265,6 +274,8 @@ TEST(an_answer_that_makes_no_sense_is_a_bug)
                 "{\"error\":99,\"detail\":0,\"message\":\"x\"}",
                 "{\"commit\":\"x\",\"changed\":[{\"path\":\"a\",\"change\":9}]}",
                 "{\"commit\":\"x\",\"changed\":[{\"change\":0}]}",
+                "{\"commit\":\"x\",\"support\":[{\"path\":\"a\",\"oddity\":9}]}",
+                "{\"commit\":\"x\",\"support\":[{\"oddity\":0}]}",
         };
         for (size_t i = 0; i < NB_ARRAY_SIZE(bad); i++) {
                 struct git_answer a = {0};
