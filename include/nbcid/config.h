@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <nbcid/buf.h>
 #include <nbcid/crypto.h>
 #include <nbcid/err.h>
 #include <nbcid/mem.h>
@@ -125,16 +126,25 @@ bool config_branch_wanted(const struct config_repository *r, const char *branch)
 
 /* ---- .nbcid.toml: the repository's own file, untrusted ---- */
 
+/* What [defaults] or a [[job]] says of where notebooks run; owned. */
+struct repo_environment {
+        int choice; /* environment = "auto" | "default" */
+        char *image, *kernel, *python, *requirements_file;
+        struct nb_strv requirements;
+};
+
 struct repo_job {                             /* [[job]] */
         char *notebook;                       /* glob */
         uint64_t timeout_us, cell_timeout_us; /* 0: not said */
         char *parameters;                     /* JSON object, text; or NULL */
+        struct repo_environment environment;
 };
 
 struct repo_config {
         struct nb_strv include, exclude;      /* globs; include defaults to all */
         char *executor;                       /* or NULL */
         uint64_t timeout_us, cell_timeout_us; /* [defaults]; 0: not said */
+        struct repo_environment environment;  /* [defaults] */
         struct repo_job *jobs;
         size_t n_jobs;
 };
@@ -160,3 +170,25 @@ void repo_config_limits(const struct repo_config *c, const struct config *op, co
  * most, the sum 256 KiB, else NB_E_LIMIT.  c may be NULL. */
 int repo_config_parameters(const struct repo_config *c, const char *path, char **ret,
                            struct nb_err *err);
+
+/* What holds for one notebook.  Borrowed from the configuration; NULL: not
+ * said. */
+struct repo_wish {
+        const char *kernel;            /* a word of letters, digits, '.', '_' and '-' */
+        const char *image;             /* the same with '/', ':', '@' and '+' */
+        const char *python;            /* "3.11" */
+        const char *requirements_file; /* a path from the root, as written */
+        const struct nb_strv *requirements;
+        bool executors_default; /* environment = "default": whatever the notebook and the files
+                                 * beside it ask for */
+};
+/* kernel and python: each of the last matching [[job]] that says it, else of
+ * [defaults].  environment, image, requirements and requirements_file are one
+ * matter: all of the last that says any of them.  c may be NULL. */
+void repo_config_environment(const struct repo_config *c, const char *path, struct repo_wish *ret);
+
+/* Another tool's TOML, of a stranger, as the text of a JSON object; fractions,
+ * dates and times become null.  file is what texts begin with.  NB_E_INVALID,
+ * NB_E_LIMIT (over ret->max), NB_E_NOMEM.  Pure; any thread. */
+int config_toml_json(const char *file, const char *p, size_t n, struct nb_buf *ret,
+                     struct nb_err *err);

@@ -136,6 +136,7 @@ struct nb_environment {     /* texts owned, NULL when not said */
         char *image;        /* container image */
         char *name;         /* metadata.environment.name, as written */
         char *requirements; /* pip requirements, one a line, checked; "" is none at all */
+        char *constraints;  /* pip's constraints for them, in the same form: for pip -c */
         char *conda;        /* text of an environment.yml */
         char *python;       /* "3.11": version of the interpreter */
         char *parameters;   /* JSON object, text: values for the cell tagged "parameters" */

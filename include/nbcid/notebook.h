@@ -22,6 +22,10 @@ struct notebook_head { /* owned; done with notebook_head_done() */
         int64_t nbformat, nbformat_minor;
         int64_t cells, code_cells;
         struct nb_environment environment;
+        char *pipfile, *pipfile_lock; /* JSON texts as jupyterlab-requirements writes them, unread;
+                                       * NULL when environment.requirements is set */
+        const char *kernel_from, *image_from, *requirements_from; /* "metadata.kernelspec"; static;
+                                                                   * NULL: not said */
 };
 void notebook_head_done(struct notebook_head *h);
 
@@ -33,12 +37,13 @@ void notebook_head_done(struct notebook_head *h);
  *
  * environment: kernel is metadata.environment.kernel, else kernelspec.name;
  * language is language_info.name, else kernelspec.language; image is
- * environment.uri; all NULL when not said.  A kernel is a word of letters,
+ * environment.uri, else the older env.container or container; all NULL when not
+ * said.  A kernel is a word of letters,
  * digits, '.', '_' and '-', a letter, digit or '_' first; an image also has
  * '/', ':', '@' and '+'; others are NB_E_INVALID.  requirements is set when
- * metadata.requirements is an array; another tool's format is only mentioned
- * in why.  Each of its lines is as the notebook has it: it may be an option of
- * pip.  why is never NULL. */
+ * metadata.requirements, or the older metadata.python_packages, is an array that
+ * is not empty.  Each of its lines is as the notebook has it: it may be an option
+ * of pip.  why is never NULL. */
 int notebook_read_head(const char *name, const char *p, size_t n, uint64_t max_bytes,
                        struct notebook_head *ret, struct nb_err *err);
 

@@ -70,9 +70,10 @@ struct store_new_job { /* borrowed */
         const struct nb_environment *environment; /* NULL when refused */
         int64_t cells;
         uint64_t timeout_us, cell_timeout_us;
-        bool notify;          /* has a commit status of its own */
-        const char *refused;  /* class check: failed from birth, with this reason; or NULL */
-        const char *findings; /* of the static gate: JSON array, text; NULL: none */
+        bool notify;                  /* has a commit status of its own */
+        const char *refused;          /* failed from birth, with this reason; or NULL */
+        enum run_class refused_class; /* CLASS_CHECK (also for CLASS_NONE) or CLASS_ENVIRONMENT */
+        const char *findings;         /* of the static gate: JSON array, text; NULL: none */
 };
 /* preparing -> running with its jobs; -> passed "no notebook changed" when
  * n is 0; -> failed when all are refused.  commit: peeled; note: shown as the

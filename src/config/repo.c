@@ -9,6 +9,8 @@
 
 #include "table.h"
 
+#include "repo-environment.h"
+
 #define REPO_FILE ".nbcid.toml"
 #define REPO_MAX_BYTES ((size_t)256 << 10)
 
@@ -25,12 +27,14 @@ static const struct key defaults_keys[] = {
         {"executor", KEY_TEXT, AT(repo_config, executor), .check = check_name},
         {"timeout", KEY_DURATION, AT(repo_config, timeout_us), RANGE},
         {"cell_timeout", KEY_DURATION, AT(repo_config, cell_timeout_us), RANGE},
+        ENVIRONMENT_KEYS(repo_config),
 };
 
 static const struct key job_keys[] = {
         {"notebook", KEY_TEXT, true, AT(repo_job, notebook), .check = check_glob},
         {"timeout", KEY_DURATION, AT(repo_job, timeout_us), RANGE},
         {"cell_timeout", KEY_DURATION, AT(repo_job, cell_timeout_us), RANGE},
+        ENVIRONMENT_KEYS(repo_job),
         {"machine", KEY_LATER},
         {"parameters", KEY_JSON, AT(repo_job, parameters)},
 };

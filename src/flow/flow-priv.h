@@ -65,10 +65,11 @@ bool flow_store_failed(struct flow *f, const struct nb_err *err, const char *wha
 /* Pause before try number n + 1: base * 2^n, at most an hour. */
 int64_t flow_backoff_ms(const struct flow *f, uint32_t n);
 
-/* ---- plan.c: which notebooks become jobs; pure over files, pool thread ---- */
+/* ---- plan.c, plan-files.c: which notebooks become jobs; pure over files, pool thread ---- */
 
 struct plan_job {
         char *notebook, *refused;
+        enum run_class refused_class; /* CLASS_CHECK or CLASS_ENVIRONMENT */
         struct nb_environment environment;
         int64_t cells;
         uint64_t timeout_us, cell_timeout_us;
@@ -81,9 +82,33 @@ struct plan {
         char *note;     /* warnings for people, or NULL */
 };
 void plan_done(struct plan *p);
-/* dir: where the changed notebooks were extracted. */
+/* Files of the commit that git extracted, and those that it is asked for
+ * later. */
+struct plan_files {
+        const struct git_answer *answer;
+        const char *dir; /* where they were extracted to */
+        /* GIT_FILE: extract the file at path to *ret_file, owned; the answer is
+         * the caller's.  < 0: as git_call(). */
+        int (*look)(void *arg, const char *path, struct git_answer *ret, char **ret_file,
+                    struct nb_err *err);
+        void *arg;
+        struct plan_file {
+                char *path, *text;
+                size_t n;
+                struct nb_err err; /* code NB_OK: none */
+                bool absent;
+        } * cache; /* what look() brought */
+        size_t n_cache, cap_cache;
+        size_t cached; /* bytes */
+};
+void plan_files_done(struct plan_files *f);
+/* The callbacks of struct notebook_files. */
+int plan_files_read(void *arg, const char *path, struct nb_buf *ret, struct nb_err *err);
+bool plan_files_has(void *arg, const char *path);
+
+/* f has what git answered and extracted. */
 int plan_make(const struct config *c, const char *forge, const struct store_build *b,
-              const struct git_answer *a, const char *dir, struct plan *ret, struct nb_err *err);
+              struct plan_files *f, struct plan *ret, struct nb_err *err);
 
 /* ---- prepare.c ---- */
 /* Pick and start preparations while there is room.  false: the store failed. */

@@ -4,6 +4,7 @@
 
 #include <nbcid/fs.h>
 #include <nbcid/notebook.h>
+#include <nbcid/notebook_environment.h>
 
 #include "flow-priv.h"
 
@@ -47,36 +48,100 @@ static char *oddity_text(const struct config *c, const struct git_changed *g)
         return nb_asprintf("%s cannot be read", g->path);
 }
 
-static int plan_one(const struct config *c, const struct repo_config *rc,
-                    const struct git_changed *g, const char *file, struct plan_job *ret,
+/* What all notebooks of a build are planned with. */
+struct planning {
+        const struct config *config;
+        const struct repo_config *repo;
+        const struct store_build *build;
+        struct plan_files *files;
+};
+
+/* The job fails with why, which is the notebook's or the repository's fault;
+ * anything else is ours and fails the preparation. */
+static int plan_refuse(struct plan_job *j, enum run_class class, const struct nb_err *why,
+                       struct nb_err *err)
+{
+        if (why->code != NB_E_INVALID && why->code != NB_E_LIMIT)
+                return nb_fail(err, why->code, "%s: %s", j->notebook, why->msg);
+        j->refused_class = class;
+        j->refused = nb_strdup(why->msg);
+        return j->refused ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
+}
+
+/* The notebook's bytes and what they say of it.  0 with refused set, too. */
+static int plan_read(const struct planning *p, const struct git_changed *g, struct nb_buf *text,
+                     struct plan_job *j, struct notebook_head *head, struct nb_err *err)
+{
+        nb_auto_free char *file =
+                nb_asprintf("%s/%zu", p->files->dir, (size_t)(g - p->files->answer->changed));
+        struct nb_err why;
+
+        if (!file)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        if (g->oddity != GIT_REGULAR) {
+                j->refused_class = CLASS_CHECK;
+                j->refused = oddity_text(p->config, g);
+                return j->refused ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
+        }
+        if (nb_read_file(AT_FDCWD, file, text, err) < 0)
+                return nb_wrap(err, -(int)err->code, "extracted %s", g->path);
+        if (notebook_read_head(g->path, nb_buf_str(text), text->len, p->config->max_notebook, head,
+                               &why) < 0)
+                return plan_refuse(j, CLASS_CHECK, &why, err);
+        j->cells = head->code_cells;
+        return 0;
+}
+
+/* Bits of the names in [environments] allow, which the configuration has
+ * checked; NULL: nothing beside packages by name. */
+static unsigned plan_allow(const struct nb_strv *names)
+{
+        unsigned bits = 0, bit;
+
+        for (size_t i = 0; names && i < names->n; i++)
+                if (requirements_allow_parse(names->v[i], &bit))
+                        bits |= bit;
+        return bits;
+}
+
+/* What it runs in.  0 with refused set, too. */
+static int plan_environment(const struct planning *p, const struct notebook_head *head,
+                            struct plan_job *j, struct nb_err *err)
+{
+        const struct notebook_files files = {.read = plan_files_read,
+                                             .has = plan_files_has,
+                                             .binder = p->files->answer->binder,
+                                             .dot_binder = p->files->answer->dot_binder,
+                                             .arg = p->files};
+        struct repo_wish wish;
+        struct nb_err why;
+
+        repo_config_environment(p->repo, j->notebook, &wish);
+        if (environment_resolve(&(struct environment_question){.notebook = j->notebook,
+                                                               .head = head,
+                                                               .wish = &wish,
+                                                               .allow = plan_allow(NULL),
+                                                               .files = &files},
+                                &j->environment, &why) < 0)
+                return plan_refuse(j, CLASS_ENVIRONMENT, &why, err);
+        return 0; /* j->environment.parameters: from the repository's configuration */
+}
+
+static int plan_one(const struct planning *p, const struct git_changed *g, struct plan_job *ret,
                     struct nb_err *err)
 {
-        nb_auto_buf text = NB_BUF(c->max_notebook);
-        struct notebook_head head = {0};
-        struct nb_err why;
+        nb_auto_buf text = NB_BUF(p->config->max_notebook);
+        NB_CLEANUP(notebook_head_done) struct notebook_head head = {0};
+        int r;
 
         *ret = (struct plan_job){.notebook = nb_strdup(g->path)};
         if (!ret->notebook)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        repo_config_limits(rc, c, g->path, &ret->timeout_us, &ret->cell_timeout_us);
-        if (g->oddity != GIT_REGULAR) {
-                ret->refused = oddity_text(c, g);
-                return ret->refused ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
-        }
-        if (nb_read_file(AT_FDCWD, file, &text, err) < 0)
-                return nb_wrap(err, -(int)err->code, "extracted %s", g->path);
-        if (notebook_read_head(g->path, nb_buf_str(&text), text.len, c->max_notebook, &head, &why) <
-            0) {
-                if (why.code == NB_E_NOMEM)
-                        return nb_fail(err, NB_E_NOMEM, "%s", why.msg);
-                ret->refused = nb_strdup(why.msg);
-                return ret->refused ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
-        }
-        ret->cells = head.code_cells;
-        ret->environment = head.environment;
-        head.environment = (struct nb_environment){0};
-        notebook_head_done(&head);
-        return 0;
+        repo_config_limits(p->repo, p->config, g->path, &ret->timeout_us, &ret->cell_timeout_us);
+        r = plan_read(p, g, &text, ret, &head, err);
+        if (r == 0 && !ret->refused)
+                r = plan_environment(p, &head, ret, err);
+        return r;
 }
 
 /* The one executor of this repository; its own file may name it again, and
@@ -110,20 +175,20 @@ static int plan_notes(const struct git_answer *a, struct plan *p, struct nb_err 
         return p->note ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
-static int plan_jobs(const struct config *c, const struct repo_config *rc,
-                     const struct store_build *b, const struct git_answer *a, const char *dir,
-                     struct plan *p, struct nb_err *err)
+static int plan_jobs(const struct planning *g, struct plan *p, struct nb_err *err)
 {
+        const struct git_answer *a = g->files->answer;
+        const char *only = g->build->only;
         size_t wanted = 0;
         int r;
 
         for (size_t i = 0; i < a->n_changed; i++)
-                wanted += repo_config_wants(rc, a->changed[i].path);
-        if (!b->only && wanted > c->max_notebooks) {
+                wanted += repo_config_wants(g->repo, a->changed[i].path);
+        if (!only && wanted > g->config->max_notebooks) {
                 p->wrong = nb_asprintf("%zu notebooks changed, more than the %u of [limits] "
                                        "max_notebooks; exclude some in .nbcid.toml or push less "
                                        "at once",
-                                       wanted, c->max_notebooks);
+                                       wanted, g->config->max_notebooks);
                 return p->wrong ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
         }
         p->jobs = nb_alloc_array(wanted ? wanted : 1, sizeof(*p->jobs));
@@ -131,14 +196,10 @@ static int plan_jobs(const struct config *c, const struct repo_config *rc,
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         for (size_t i = 0; i < a->n_changed; i++) {
                 const char *path = a->changed[i].path;
-                nb_auto_free char *file = NULL;
 
-                if (!repo_config_wants(rc, path) || (b->only && !nb_streq(b->only, path)))
+                if (!repo_config_wants(g->repo, path) || (only && !nb_streq(only, path)))
                         continue;
-                file = nb_asprintf("%s/%zu", dir, i);
-                if (!file)
-                        return nb_fail(err, NB_E_NOMEM, "out of memory");
-                r = plan_one(c, rc, &a->changed[i], file, &p->jobs[p->n], err);
+                r = plan_one(g, &a->changed[i], &p->jobs[p->n], err);
                 p->n++; /* counted first: plan_done() frees what a failure left */
                 if (r < 0)
                         return r;
@@ -147,8 +208,9 @@ static int plan_jobs(const struct config *c, const struct repo_config *rc,
 }
 
 int plan_make(const struct config *c, const char *forge, const struct store_build *b,
-              const struct git_answer *a, const char *dir, struct plan *ret, struct nb_err *err)
+              struct plan_files *f, struct plan *ret, struct nb_err *err)
 {
+        const struct git_answer *a = f->answer;
         struct repo_config rc = {0};
         struct nb_err why;
         struct plan p = {0};
@@ -166,7 +228,7 @@ int plan_make(const struct config *c, const char *forge, const struct store_buil
         if (r == 0)
                 r = plan_notes(a, &p, err);
         if (r == 0 && !p.wrong)
-                r = plan_jobs(c, &rc, b, a, dir, &p, err);
+                r = plan_jobs(&(struct planning){c, &rc, b, f}, &p, err);
         repo_config_done(&rc);
         if (r < 0) {
                 plan_done(&p);

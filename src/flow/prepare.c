@@ -114,15 +114,48 @@ static int prep_git(struct prep *p, struct nb_err *err)
         return r;
 }
 
+/* One more file of the commit, out of the mirror. */
+static int prep_look(void *arg, const char *path, struct git_answer *ret, char **ret_file,
+                     struct nb_err *err)
+{
+        struct prep *p = arg;
+        const struct config *c = p->config;
+        nb_auto_free char *dir = nb_asprintf("%s/look", p->extract_dir);
+        nb_auto_free char *file = nb_asprintf("%s/look/s0", p->extract_dir);
+        struct flow_remote m;
+        int r;
+
+        if (!dir || !file)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        r = flow_remote_init(c, p->build.forge, p->build.event.repository, &m, err);
+        if (r < 0)
+                return r;
+        r = git_call(&(struct git_request){.op = GIT_FILE,
+                                           .mirror = m.mirror,
+                                           .remote = m.remote,
+                                           .limits = {.timeout_us = c->fetch_timeout_us},
+                                           .commit = p->answer.commit,
+                                           .extract_dir = dir,
+                                           .path = path,
+                                           .cancel = &p->work.cancel},
+                     ret, err);
+        flow_remote_done(&m);
+        if (r == 0)
+                *ret_file = NB_TAKE(file);
+        return r;
+}
+
 static void prep_run(struct loop_work *w)
 {
         struct prep *p = (struct prep *)w;
+        struct plan_files files = {
+                .answer = &p->answer, .dir = p->extract_dir, .look = prep_look, .arg = p};
         struct nb_err ignored;
 
         p->r = prep_git(p, &p->err);
         if (p->r == 0)
-                p->r = plan_make(p->config, p->build.forge, &p->build, &p->answer, p->extract_dir,
-                                 &p->plan, &p->err);
+                p->r = plan_make(p->config, p->build.forge, &p->build, &files, &p->plan, &p->err);
+        plan_files_done(&files);
         (void)nb_rm_tree(AT_FDCWD, p->extract_dir, &ignored);
 }
 
@@ -169,6 +202,7 @@ static int prep_store_jobs(struct prep *p, bool *ret_over, struct nb_err *err)
                         .cell_timeout_us = plan->jobs[i].cell_timeout_us,
                         .notify = i < p->config->status_per_notebook,
                         .refused = plan->jobs[i].refused,
+                        .refused_class = plan->jobs[i].refused_class,
                 };
         return store_build_prepared(p->flow->deps.store, p->build.id, p->answer.commit,
                                     p->answer.title, plan->note, jobs, plan->n, ret_over, err);

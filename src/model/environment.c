@@ -18,6 +18,7 @@ static const struct {
         {"image", offsetof(struct nb_environment, image)},
         {"name", offsetof(struct nb_environment, name)},
         {"requirements", offsetof(struct nb_environment, requirements)},
+        {"constraints", offsetof(struct nb_environment, constraints)},
         {"conda", offsetof(struct nb_environment, conda)},
         {"python", offsetof(struct nb_environment, python)},
         {"parameters", offsetof(struct nb_environment, parameters)},

@@ -13,6 +13,7 @@
 #define LANGUAGE_MAX 64 /* characters, like the next */
 #define NAME_MAX_CHARS 256
 #define REQUIREMENTS_MAX (64 * 1024)
+#define PIPFILE_MAX (1024 * 1024)
 
 static bool is_alnum(char c)
 {
@@ -67,14 +68,13 @@ static int take_kernel(char **to, const char *where, const struct walk_value *v,
         return keep(to, v, err);
 }
 
-static int take_uri(char **to, const struct walk_value *v, struct nb_err *err)
+static int take_uri(char **to, const char *where, const struct walk_value *v, struct nb_err *err)
 {
         if (v->n > IMAGE_MAX || !is_word(v->s, v->n, "._-/:@+"))
                 return nb_fail(err, NB_E_INVALID,
-                               "metadata.environment.uri \"%.*s\" is not a container image "
-                               "(HOST/PATH:TAG of at most %d characters); correct it, or remove "
-                               "metadata.environment",
-                               text_shown(v->s, v->n), v->s, IMAGE_MAX);
+                               "%s \"%.*s\" is not a container image (HOST/PATH:TAG of at most %d "
+                               "characters); correct it, or remove it",
+                               where, text_shown(v->s, v->n), v->s, IMAGE_MAX);
         return keep(to, v, err);
 }
 
@@ -109,15 +109,17 @@ static int take_name(char **to, const struct walk_value *v, struct nb_err *err)
 }
 
 /* A line each: a line break inside would make two of one. */
-static int take_requirement(struct nb_buf *b, const struct walk_value *v, struct nb_err *err)
+static int take_requirement(struct nb_buf *b, const char *where, const struct walk_value *v,
+                            struct nb_err *err)
 {
         int r = 0;
 
         if (!is_printable(v->s, v->n))
-                return nb_fail(err, NB_E_INVALID,
-                               "\"%.*s\" in metadata.requirements holds a control character; write "
-                               "one pip requirement, such as \"pandas>=2\", an item",
-                               text_shown(v->s, v->n), v->s);
+                return nb_fail(
+                        err, NB_E_INVALID,
+                        "\"%.*s\" in %s holds a control character; write one pip requirement, "
+                        "such as \"pandas>=2\", an item",
+                        text_shown(v->s, v->n), v->s, where);
         if (walk_blank(v->s, v->n))
                 return 0;
         b->max = REQUIREMENTS_MAX;
@@ -126,13 +128,60 @@ static int take_requirement(struct nb_buf *b, const struct walk_value *v, struct
         if (r == 0)
                 r = nb_buf_append(b, v->s, v->n);
         if (r == -NB_E_LIMIT)
-                return nb_fail(err, NB_E_LIMIT,
-                               "metadata.requirements is over %d bytes; list what the notebook "
-                               "imports, not everything that is installed",
-                               REQUIREMENTS_MAX);
+                return nb_fail(
+                        err, NB_E_LIMIT,
+                        "%s is over %d bytes; list what the notebook imports, not everything "
+                        "that is installed",
+                        where, REQUIREMENTS_MAX);
         if (r < 0)
                 return nb_fail(err, NB_E_NOMEM, "no memory for the notebook's metadata");
         return 0;
+}
+
+/* Another tool's document, to be read later. */
+static int take_pipfile(char **to, const char *where, const struct walk_value *v,
+                        struct nb_err *err)
+{
+        if (v->n > PIPFILE_MAX)
+                return nb_fail(err, NB_E_LIMIT,
+                               "%s is over %d bytes; list what the notebook imports, not "
+                               "everything that is installed",
+                               where, PIPFILE_MAX);
+        return keep(to, v, err);
+}
+
+/* {name, version} as a requirement. */
+int environment_end(struct environment_draft *d, enum walk_member m, struct nb_err *err)
+{
+        nb_auto_free char *name = NULL, *version = NULL, *line = NULL;
+        const char *op = "";
+
+        if (m != WALK_PYTHON_PACKAGE || !d->package)
+                return 0;
+        name = NB_TAKE(d->package);
+        version = NB_TAKE(d->version);
+        if (version && *version >= '0' && *version <= '9')
+                op = "==";
+        line = nb_asprintf("%s%s%s", name, op, version ? version : "");
+        if (!line)
+                return nb_fail(err, NB_E_NOMEM, "no memory for the notebook's metadata");
+        return take_requirement(&d->packages, "metadata.python_packages",
+                                &(struct walk_value){.s = line, .n = strlen(line)}, err);
+}
+
+/* Members of the two lists. */
+static int take_list(struct environment_draft *d, enum walk_member m, const struct walk_value *v,
+                     struct nb_err *err)
+{
+        if (m == WALK_REQUIREMENT)
+                return take_requirement(&d->requirements, "metadata.requirements", v, err);
+        if (v->type != WALK_STRING)
+                return 0;
+        if (m == WALK_PYTHON_PACKAGE)
+                return take_requirement(&d->packages, "metadata.python_packages", v, err);
+        if (m == WALK_PYTHON_PACKAGE_NAME)
+                return keep(&d->package, v, err);
+        return m == WALK_PYTHON_PACKAGE_VERSION ? keep(&d->version, v, err) : 0;
 }
 
 int environment_take(struct environment_draft *d, enum walk_member m, const struct walk_value *v,
@@ -141,17 +190,26 @@ int environment_take(struct environment_draft *d, enum walk_member m, const stru
         bool text = v->type == WALK_STRING && v->n > 0;
 
         if (m == WALK_REQUIREMENTS)
-                d->foreign = v->type != WALK_ARRAY && v->type != WALK_NULL;
-        if (m == WALK_REQUIREMENT)
-                return take_requirement(&d->requirements, v, err);
+                d->foreign = v->type != WALK_ARRAY && v->type != WALK_NULL && !text;
+        if (m == WALK_REQUIREMENT || m == WALK_PYTHON_PACKAGE || m == WALK_PYTHON_PACKAGE_NAME ||
+            m == WALK_PYTHON_PACKAGE_VERSION)
+                return take_list(d, m, v, err);
         if (!text)
                 return 0;
+        if (m == WALK_REQUIREMENTS)
+                return take_pipfile(&d->pipfile, "metadata.requirements", v, err);
+        if (m == WALK_REQUIREMENTS_LOCK)
+                return take_pipfile(&d->pipfile_lock, "metadata.requirements_lock", v, err);
         if (m == WALK_ENVIRONMENT_KERNEL)
                 return take_kernel(&d->kernel, "metadata.environment.kernel", v, err);
         if (m == WALK_KERNELSPEC_NAME)
                 return take_kernel(&d->spec_name, "metadata.kernelspec.name", v, err);
         if (m == WALK_ENVIRONMENT_URI)
-                return take_uri(&d->uri, v, err);
+                return take_uri(&d->uri, "metadata.environment.uri", v, err);
+        if (m == WALK_ENV_CONTAINER)
+                return take_uri(&d->env_container, "metadata.env.container", v, err);
+        if (m == WALK_CONTAINER)
+                return take_uri(&d->container, "metadata.container", v, err);
         if (m == WALK_ENVIRONMENT_NAME)
                 return take_name(&d->name, v, err);
         if (m == WALK_LANGUAGE_INFO_NAME)
@@ -161,42 +219,84 @@ int environment_take(struct environment_draft *d, enum walk_member m, const stru
         return 0;
 }
 
-/* Take the first that is there, and say where it came from. */
-static char *choose(struct nb_buf *why, const char *what, char **first, const char *first_from,
-                    char **second, const char *second_from)
-{
-        char **from = *first ? first : second;
+struct choice {
+        char **text;
+        const char *from;
+};
 
-        if (!from || !*from)
-                return NULL;
-        (void)nb_buf_printf(why, "%s%s from metadata.%s", why->len > 0 ? ", " : "", what,
-                            from == first ? first_from : second_from);
-        return NB_TAKE(*from);
+/* Take the first of at most three that is there, and say where it came from. */
+static char *choose(struct nb_buf *why, const char *what, const struct choice v[3],
+                    const char **ret_from)
+{
+        for (size_t i = 0; i < 3 && v[i].text; i++) {
+                if (!*v[i].text)
+                        continue;
+                (void)nb_buf_printf(why, "%s%s from %s", why->len > 0 ? ", " : "", what, v[i].from);
+                *ret_from = v[i].from;
+                return NB_TAKE(*v[i].text);
+        }
+        return NULL;
 }
 
-int environment_finish(struct environment_draft *d, struct nb_environment *ret, struct nb_err *err)
+static char *steal(struct nb_buf *b)
 {
-        nb_auto_buf why = NB_BUF(1024);
-        NB_CLEANUP(nb_environment_done) struct nb_environment e = {0};
-        bool requires = d->requirements.len > 0;
-        char *requirements = requires ? nb_buf_steal(&d->requirements) : NULL;
+        return b->len > 0 ? nb_buf_steal(b) : NULL;
+}
 
-        e.kernel = choose(&why, "kernel", &d->kernel, "environment", &d->spec_name, "kernelspec");
-        e.language = choose(&why, "language", &d->language, "language_info", &d->spec_language,
-                            "kernelspec");
-        e.image = choose(&why, "image", &d->uri, "environment", NULL, NULL);
-        e.requirements = choose(&why, "requirements", &requirements, "requirements", NULL, NULL);
-        e.name = NB_TAKE(d->name);
+/* Whose requirements count: a list, else another tool's. */
+static void finish_requirements(struct environment_draft *d, struct nb_buf *why,
+                                struct notebook_head *h)
+{
+        nb_auto_free char *list = steal(&d->requirements), *packages = steal(&d->packages);
+
+        h->environment.requirements =
+                choose(why, "requirements",
+                       (struct choice[3]){{&list, "metadata.requirements"},
+                                          {&packages, "metadata.python_packages"}},
+                       &h->requirements_from);
+        if (h->environment.requirements)
+                return;
+        h->pipfile =
+                choose(why, "Pipfile", (struct choice[3]){{&d->pipfile, "metadata.requirements"}},
+                       &h->requirements_from);
+        h->pipfile_lock = choose(
+                why, "lock", (struct choice[3]){{&d->pipfile_lock, "metadata.requirements_lock"}},
+                &h->requirements_from);
+}
+
+int environment_finish(struct environment_draft *d, struct notebook_head *ret, struct nb_err *err)
+{
+        const char *ignored;
+        nb_auto_buf why = NB_BUF(1024);
+        NB_CLEANUP(notebook_head_done) struct notebook_head h = {0};
+        struct nb_environment *e = &h.environment;
+        const bool requires = d->requirements.len + d->packages.len > 0;
+
+        e->kernel = choose(&why, "kernel",
+                           (struct choice[3]){{&d->kernel, "metadata.environment"},
+                                              {&d->spec_name, "metadata.kernelspec"}},
+                           &h.kernel_from);
+        e->language = choose(&why, "language",
+                             (struct choice[3]){{&d->language, "metadata.language_info"},
+                                                {&d->spec_language, "metadata.kernelspec"}},
+                             &ignored);
+        e->image = choose(&why, "image",
+                          (struct choice[3]){{&d->uri, "metadata.environment"},
+                                             {&d->env_container, "metadata.env.container"},
+                                             {&d->container, "metadata.container"}},
+                          &h.image_from);
+        finish_requirements(d, &why, &h);
+        e->name = NB_TAKE(d->name);
         if (why.len == 0)
                 (void)nb_buf_puts(&why, "the notebook names no kernel");
         if (d->foreign)
                 (void)nb_buf_puts(&why, "; metadata.requirements is no list of pip requirements "
                                         "(another tool's format) and is not read");
-        e.why = nb_buf_steal(&why);
-        if (!e.why || (requires && !e.requirements))
+        e->why = nb_buf_steal(&why);
+        if (!e->why || (requires && !e->requirements))
                 return nb_fail(err, NB_E_NOMEM, "no memory for the notebook's metadata");
-        *ret = e;
-        e = (struct nb_environment){0};
+        *ret = h;
+        h = (struct notebook_head){0};
         return 0;
 }
 
@@ -210,6 +310,13 @@ void environment_done(struct environment_draft *d)
         free(d->spec_name);
         free(d->spec_language);
         free(d->language);
+        free(d->env_container);
+        free(d->container);
         nb_buf_done(&d->requirements);
+        nb_buf_done(&d->packages);
+        free(d->package);
+        free(d->version);
+        free(d->pipfile);
+        free(d->pipfile_lock);
         *d = (struct environment_draft){0};
 }

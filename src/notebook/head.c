@@ -21,6 +21,10 @@ static int on_end(void *arg, enum walk_member m, struct nb_err *err)
 {
         struct heading *h = arg;
 
+        int r = environment_end(&h->environment, m, err);
+
+        if (r < 0)
+                return r;
         h->code_cells += m == WALK_CELL && h->walk.cell.type == WALK_CODE;
         return 0;
 }
@@ -41,7 +45,7 @@ int notebook_read_head(const char *name, const char *p, size_t n, uint64_t max_b
         r = walk_notebook(name, p, n, max_bytes, &ops, &h, &h.walk, err);
         if (r < 0)
                 return r;
-        r = environment_finish(&h.environment, &head.environment, err);
+        r = environment_finish(&h.environment, &head, err);
         if (r < 0)
                 return nb_wrap(err, r, "%s", name);
         head.nbformat = h.walk.nbformat;
@@ -57,5 +61,7 @@ void notebook_head_done(struct notebook_head *h)
         if (!h)
                 return;
         nb_environment_done(&h->environment);
+        free(h->pipfile);
+        free(h->pipfile_lock);
         *h = (struct notebook_head){0};
 }

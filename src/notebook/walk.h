@@ -37,8 +37,16 @@ enum walk_member {
         WALK_KERNELSPEC_LANGUAGE,
         WALK_LANGUAGE_INFO, /* metadata.language_info */
         WALK_LANGUAGE_INFO_NAME,
-        WALK_REQUIREMENTS, /* metadata.requirements */
-        WALK_REQUIREMENT,  /* an item of it */
+        WALK_REQUIREMENTS,      /* metadata.requirements */
+        WALK_REQUIREMENT,       /* an item of it */
+        WALK_REQUIREMENTS_LOCK, /* metadata.requirements_lock */
+        WALK_ENV,               /* metadata.env */
+        WALK_ENV_CONTAINER,
+        WALK_CONTAINER,       /* metadata.container */
+        WALK_PYTHON_PACKAGES, /* metadata.python_packages */
+        WALK_PYTHON_PACKAGE,  /* an item of it */
+        WALK_PYTHON_PACKAGE_NAME,
+        WALK_PYTHON_PACKAGE_VERSION,
         WALK_CELLS,
         WALK_CELL,
         WALK_CELL_TYPE,

@@ -193,24 +193,26 @@ static int job_add(struct db *d, const struct build_row *b, const struct store_n
                    size_t position, struct nb_err *err)
 {
         const struct note_place place = place_of(b);
-        const enum job_state state = j->refused ? JOB_FAILED : JOB_PENDING;
+        const enum run_class refusal =
+                j->refused_class == CLASS_NONE ? CLASS_CHECK : j->refused_class;
+        const enum job_state state = j->refused ? run_class_state(refusal) : JOB_PENDING;
         const int64_t now = nb_now_ms(d->clock);
         nb_auto_buf environment = NB_BUF(NB_ENVIRONMENT_MAX);
         int r = nb_environment_write(j->environment, &environment, err);
 
+        nb_assert(!j->refused || state == JOB_FAILED); /* nothing ran that could have erred */
         if (r < 0)
                 return nb_wrap(err, r, "%s", j->notebook);
-        r = stmt_run(d, SQL_JOB_ADD,
-                     BINDS(B_INT(b->id), B_INT(position), B_TEXT(b->forge), B_TEXT(b->repository),
-                           B_TEXT(j->notebook), B_TEXT(j->executor),
-                           B_TEXT(nb_buf_str(&environment)), B_INT(j->timeout_us),
-                           B_INT(j->cell_timeout_us), B_INT(j->notify),
-                           B_TEXT(job_state_name(state)),
-                           B_TEXT(run_class_name(j->refused ? CLASS_CHECK : CLASS_NONE)),
-                           B_TEXT(j->refused), B_INT(j->cells), B_INT(now),
-                           j->refused ? B_INT(now) : B_TEXT(NULL),
-                           B_TEXT(j->findings ? j->findings : "[]")),
-                     err);
+        r = stmt_run(
+                d, SQL_JOB_ADD,
+                BINDS(B_INT(b->id), B_INT(position), B_TEXT(b->forge), B_TEXT(b->repository),
+                      B_TEXT(j->notebook), B_TEXT(j->executor), B_TEXT(nb_buf_str(&environment)),
+                      B_INT(j->timeout_us), B_INT(j->cell_timeout_us), B_INT(j->notify),
+                      B_TEXT(job_state_name(state)),
+                      B_TEXT(run_class_name(j->refused ? refusal : CLASS_NONE)), B_TEXT(j->refused),
+                      B_INT(j->cells), B_INT(now), j->refused ? B_INT(now) : B_TEXT(NULL),
+                      B_TEXT(j->findings ? j->findings : "[]")),
+                err);
         if (r < 0)
                 return r;
         if (!j->notify)

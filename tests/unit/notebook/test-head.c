@@ -183,6 +183,16 @@ TEST(requirements)
 
         CHECK_OK(read_fixture("requirements-pipfile.ipynb", &h, &err), &err);
         CHECK_STR(h.environment.requirements, NULL);
+        CHECK(h.pipfile && strstr(h.pipfile, "\"packages\""));
+        CHECK_STR(h.requirements_from,
+                  h.pipfile_lock ? "metadata.requirements_lock" : "metadata.requirements");
+        notebook_head_done(&h);
+        CHECK(!h.pipfile && !h.pipfile_lock);
+
+        CHECK_OK(read_text(NB("", "\"requirements\":{\"a\":1},\"requirements_lock\":7"), &h, &err),
+                 &err);
+        CHECK_STR(h.environment.requirements, NULL);
+        CHECK(!h.pipfile && !h.pipfile_lock && !h.requirements_from);
         CHECK(strstr(h.environment.why, "is not read"));
         notebook_head_done(&h);
 
@@ -194,6 +204,48 @@ TEST(requirements)
                       "control character");
         check_refused(NB("", "\"requirements\":[1]"), NB_E_INVALID,
                       "an item of metadata.requirements is a whole number, not a string; ");
+}
+
+TEST(older_schemas_are_read)
+{
+        struct notebook_head h;
+        struct nb_err err = {0};
+
+        CHECK_OK(read_text(NB("", "\"env\":{\"container\":\"gcr.io/a/b:1\"},"
+                                  "\"container\":\"gcr.io/a/c:1\""),
+                           &h, &err),
+                 &err);
+        CHECK_STR(h.environment.image, "gcr.io/a/b:1");
+        CHECK_STR(h.image_from, "metadata.env.container");
+        notebook_head_done(&h);
+        CHECK_OK(read_text(NB("", "\"container\":\"gcr.io/a/c:1\",\"env\":[],\"environment\":{"
+                                  "\"uri\":\"gcr.io/a/u:1\"}"),
+                           &h, &err),
+                 &err);
+        CHECK_STR(h.environment.image, "gcr.io/a/u:1");
+        CHECK_STR(h.image_from, "metadata.environment");
+        notebook_head_done(&h);
+        CHECK_OK(read_text(NB("", "\"container\":{\"a\":1},\"python_packages\":[\"numpy\","
+                                  "{\"version\":\"1.2\",\"name\":\"pandas\"},{\"name\":\"x\"},"
+                                  "{\"name\":\"y\",\"version\":\">=2\"}]"),
+                           &h, &err),
+                 &err);
+        CHECK_STR(h.environment.image, NULL);
+        CHECK_STR(h.environment.requirements, "numpy\npandas==1.2\nx\ny>=2");
+        CHECK_STR(h.requirements_from, "metadata.python_packages");
+        notebook_head_done(&h);
+        /* a list of today's schema wins */
+        CHECK_OK(
+                read_text(NB("", "\"python_packages\":[\"a\"],\"requirements\":[\"b\"]"), &h, &err),
+                &err);
+        CHECK_STR(h.environment.requirements, "b");
+        notebook_head_done(&h);
+        check_refused(NB("", "\"python_packages\":[{\"version\":\"1\"}]"), NB_E_INVALID,
+                      "name of an item of metadata.python_packages is missing");
+        check_refused(NB("", "\"container\":\"a;rm -rf /\""), NB_E_INVALID,
+                      "metadata.container \"a;rm -rf /\" is not a container image");
+        check_refused(NB("", "\"env\":{\"container\":\"$(x)\"}"), NB_E_INVALID,
+                      "metadata.env.container");
 }
 
 TEST(requirements_have_a_ceiling)
