@@ -60,7 +60,8 @@ int nb_environment_write(const struct nb_environment *e, struct nb_buf *ret, str
 
         nb_json_open_object(&out);
         for (size_t i = 0; e && i < NB_ARRAY_SIZE(fields); i++)
-                nb_json_kv_str(&out, fields[i].key, *field(e, i));
+                if (*field(e, i))
+                        nb_json_kv_str(&out, fields[i].key, *field(e, i));
         nb_json_close(&out);
         if (ret->failed)
                 return nb_fail(err, NB_E_LIMIT,
