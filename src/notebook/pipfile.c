@@ -291,9 +291,9 @@ static int read_tree(struct reading *g, const char *shown, const char *dir,
         int r;
 
         if (packages && nb_json_type(packages) != NB_JSON_OBJECT)
-                return nb_fail(err, NB_E_INVALID, "%.200s: \"%s\" is %s, not an object", shown,
-                               locked ? "default" : "packages",
-                               nb_json_type_name(nb_json_type(packages)));
+                return nb_fail(err, NB_E_INVALID,
+                               "%.200s: \"%s\" is no object; write it again with pipenv", shown,
+                               locked ? "default" : "packages");
         if (locked && !packages)
                 return nb_fail(err, NB_E_INVALID,
                                "%.200s: has no \"default\" packages; lock it again: pipenv lock",

@@ -15,6 +15,7 @@
 #define WHY_MAX 2048
 #define TOML_JSON_MAX ((size_t)4 << 20) /* of a file of GIT_SUPPORT_MAX bytes */
 #define FILE_MAX ((size_t)1 << 20)
+#define ENVIRONMENT_SPARE ((size_t)256 * 1024)
 
 /* An answer on its way. */
 struct resolving {
@@ -405,33 +406,41 @@ static int directory_of(const struct resolving *s, const char **dir, struct nb_e
         return 0;
 }
 
+/* "a/b/" -> "a/" -> "" */
+static void parent(char *dir)
+{
+        char *slash;
+
+        dir[strlen(dir) - 1] = '\0';
+        slash = strrchr(dir, '/');
+        dir[slash ? slash - dir + 1 : 0] = '\0';
+}
+
 static int from_files(struct resolving *s, struct nb_err *err)
 {
         nb_auto_free char *here = nb_strdup(s->dir);
-        bool runtime = false;
+        bool runtime = false, last = false;
         int found = 0;
 
         if (!here)
                 return no_memory(err);
-        for (bool last = false; !last && found == 0;) {
+        while (!last && !(found && runtime)) {
                 const char *dir = here;
                 int r = directory_of(s, &dir, err);
 
                 last = !*here;
-                if (r == 0 && s->python_only)
+                if (r == 0 && s->python_only && !found)
                         r = found = files_in(s, dir, err);
                 /* a lock was made for its own version, conda installs one */
-                if (r >= 0 && !runtime && !s->e.conda && !*s->python) {
+                runtime = runtime || s->e.conda || *s->python;
+                if (r >= 0 && !runtime) {
                         r = runtime_in(s, dir, err);
                         runtime = r > 0;
                 }
                 if (r < 0)
                         return r;
-                if (!last) { /* "a/b/" -> "a/" -> "" */
-                        here[strlen(here) - 1] = '\0';
-                        char *slash = strrchr(here, '/');
-                        here[slash ? slash - here + 1 : 0] = '\0';
-                }
+                if (!last)
+                        parent(here);
         }
         return found;
 }
@@ -456,6 +465,16 @@ static int begin(struct resolving *s, struct nb_err *err)
         s->reading = (struct reading){
                 .allow = s->q->allow, .files = s->q->files, .out = &s->requirements};
         return r;
+}
+
+/* It is stored with the job, and one that is too long must not end the build of
+ * all; there has to be room for parameters. */
+static int check_size(const struct resolving *s, struct nb_err *err)
+{
+        nb_auto_buf json = NB_BUF(NB_ENVIRONMENT_MAX - ENVIRONMENT_SPARE);
+        int r = nb_environment_write(&s->e, &json, err);
+
+        return r < 0 ? nb_wrap(err, r, "%.200s", s->q->notebook) : 0;
 }
 
 static int finish(struct resolving *s, struct nb_err *err)
@@ -484,7 +503,7 @@ static int finish(struct resolving *s, struct nb_err *err)
         s->why.failed = false; /* it was cut */
         nb_auto_free char *line = nb_utf8_clean(nb_buf_str(&s->why), s->why.len, true);
         s->e.why = line ? nb_utf8_cut(line, 500) : NULL;
-        return s->e.why ? 0 : no_memory(err);
+        return s->e.why ? check_size(s, err) : no_memory(err);
 }
 
 static void resolving_done(struct resolving *s)

@@ -124,24 +124,30 @@ TEST(refused_notebooks_are_failed_from_birth)
                  .executor = "local",
                  .notify = true,
                  .refused = "not JSON: line 3"},
+                {.notebook = "env.ipynb",
+                 .executor = "local",
+                 .refused = "requirements.txt:1: no",
+                 .refused_class = CLASS_ENVIRONMENT},
                 {.notebook = "good.ipynb", .executor = "local", .environment = &env},
         };
         bool over;
 
         CHECK_INT(pick(&f), id);
-        CHECK_OK(store_build_prepared(f.s, id, C1, NULL, "careful", jobs, 2, &over, &f.err),
+        CHECK_OK(store_build_prepared(f.s, id, C1, NULL, "careful", jobs, 3, &over, &f.err),
                  &f.err);
         CHECK(!over);
         CHECK_STR(wanted(&f, "nbcid/bad.ipynb"), "failure | not JSON: line 3 | /jobs/1");
         CHECK_STR(wanted(&f, "nbcid/good.ipynb"), "(none)"); /* not to be notified */
-        CHECK_STR(wanted(&f, "nbcid"), "running | 1 of 2 notebooks done | /builds/1");
+        CHECK_STR(wanted(&f, "nbcid"), "running | 2 of 3 notebooks done | /builds/1");
         CHECK_STR(q_text(&f, "SELECT class FROM job WHERE id = 1"), "check");
+        CHECK_STR(q_text(&f, "SELECT class FROM job WHERE id = 2"), "environment");
+        CHECK_STR(q_text(&f, "SELECT state FROM job WHERE id = 2"), "failed");
         CHECK_STR(q_text(&f, "SELECT reason FROM build"), "careful");
         CHECK_STR(q_text(&f, "SELECT title FROM build"), "title");
         CHECK(finish(&f, start(&f), CLASS_PASSED));
         CHECK_STR(build_state_of(&f, id), "failed");
         CHECK_STR(wanted(&f, "nbcid"),
-                  "failure | 1 of 2 notebooks failed: bad.ipynb: not JSON: line 3 | /builds/1");
+                  "failure | 2 of 3 notebooks failed: bad.ipynb: not JSON: line 3 | /builds/1");
         CHECK_STR(q_text(&f, "SELECT reason FROM build"), "careful");
 
         id = push(&f, "acme/nb", C2);
