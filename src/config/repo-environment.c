@@ -57,9 +57,9 @@ static void say(const struct repo_environment *e, struct repo_wish *w)
         if (!packages && e->choice == ENVIRONMENT_UNSAID)
                 return;
         w->executors_default = e->choice == ENVIRONMENT_DEFAULT;
-        w->image = e->image;
-        w->requirements = e->requirements.n > 0 ? &e->requirements : NULL;
-        w->requirements_file = e->requirements_file;
+        w->image = w->executors_default ? NULL : e->image;
+        w->requirements = w->executors_default || e->requirements.n == 0 ? NULL : &e->requirements;
+        w->requirements_file = w->executors_default ? NULL : e->requirements_file;
 }
 
 void repo_config_environment(const struct repo_config *c, const char *path, struct repo_wish *ret)

@@ -16,12 +16,16 @@ static void check_accepted(const struct repo_config *c)
 {
         const struct config op = {.timeout_us = 7200, .cell_timeout_us = 1800};
         uint64_t timeout_us, cell_timeout_us;
+        struct repo_wish wish;
 
         PROPERTY(c->n_jobs <= 200 && c->include.n <= 200 && c->exclude.n <= 200);
         for (size_t i = 0; i < c->n_jobs; i++)
                 PROPERTY(nb_glob_valid(c->jobs[i].notebook));
         for (size_t i = 0; i < c->include.n; i++)
                 PROPERTY(nb_glob_valid(c->include.v[i]));
+        repo_config_environment(c, "train/a.ipynb", &wish);
+        PROPERTY(!wish.image || !strpbrk(wish.image, " $;|&<>`'\"\\"));
+        PROPERTY(!wish.executors_default || (!wish.image && !wish.requirements));
         PROPERTY(!repo_config_wants(c, "a/.ipynb_checkpoints/b.ipynb"));
         repo_config_limits(c, &op, "train/a.ipynb", &timeout_us, &cell_timeout_us);
         PROPERTY(timeout_us > 0 && timeout_us <= op.timeout_us);

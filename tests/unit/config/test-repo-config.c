@@ -256,4 +256,88 @@ TEST(what_a_stranger_writes_is_bounded)
         CHECK_ERR(parse(nb_buf_str(&b), &c, &err), &err, NB_E_INVALID, "is not known; remove it");
 }
 
+TEST(environments_are_said_for_all_or_for_some)
+{
+        NB_CLEANUP(repo_config_done) struct repo_config c = {0};
+        struct repo_wish w;
+        struct nb_err err;
+        static const char text[] =
+                "[defaults]\nkernel = \"python3\"\nrequirements = [\"numpy\", \"pandas>=2\"]\n"
+                "[[job]]\nnotebook = \"train/**\"\nrequirements_file = \"train/r.txt\"\n"
+                "python = \"3.11\"\n"
+                "[[job]]\nnotebook = \"train/gpu.ipynb\"\nimage = \"h.example/a/b:1@sha256:ab\"\n"
+                "kernel = \"conda-env.x-py\"\n"
+                "[[job]]\nnotebook = \"plain.ipynb\"\nenvironment = \"default\"\n"
+                "[[job]]\nnotebook = \"auto.ipynb\"\nenvironment = \"auto\"\n";
+
+        CHECK_OK(parse(text, &c, &err), &err);
+        repo_config_environment(&c, "x.ipynb", &w);
+        CHECK_INT(w.requirements->n, 2);
+        CHECK_STR(w.requirements->v[1], "pandas>=2");
+        CHECK_STR(w.kernel, "python3");
+        CHECK(!w.image && !w.python && !w.requirements_file && !w.executors_default);
+        repo_config_environment(&c, "train/a.ipynb", &w);
+        CHECK(!w.requirements && !w.image);
+        CHECK_STR(w.requirements_file, "train/r.txt");
+        CHECK_STR(w.python, "3.11");
+        CHECK_STR(w.kernel, "python3");
+        repo_config_environment(&c, "train/gpu.ipynb", &w);
+        CHECK(!w.requirements && !w.requirements_file);
+        CHECK_STR(w.image, "h.example/a/b:1@sha256:ab");
+        CHECK_STR(w.kernel, "conda-env.x-py");
+        CHECK_STR(w.python, "3.11");
+        repo_config_environment(&c, "plain.ipynb", &w);
+        CHECK(w.executors_default && !w.requirements);
+        repo_config_environment(&c, "auto.ipynb", &w);
+        CHECK(!w.executors_default && !w.requirements);
+        repo_config_environment(NULL, "x.ipynb", &w);
+        CHECK(!w.kernel && !w.requirements && !w.executors_default);
+}
+
+TEST(environments_cannot_hold_shell_text)
+{
+        static const char *const rows[][2] = {
+                {"image = \"a b\"", "is not a container image"},
+                {"image = \"-v/:/x\"", "is not a container image"},
+                {"image = \"$(x)\"", "is not a container image"},
+                {"kernel = \"../k\"", "is not the name of a kernel"},
+                {"kernel = \"--x\"", "is not the name of a kernel"},
+                {"python = \"python3\"", "is not a version of Python"},
+                {"python = \"3\"", "is not a version of Python"},
+                {"python = 3.11", "expected a string, found a broken number"},
+                {"requirements = \"r.txt\"", "expected an array of strings"},
+                {"requirements = []", "is an empty array"},
+                {"requirements_file = [\"a\"]", "expected a string"},
+                {"requirements_file = \"\"", "is empty"},
+                {"environment = \"none\"", "write one of \"auto\", \"default\""},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(rows); i++) {
+                NB_CLEANUP(repo_config_done) struct repo_config c = {0};
+                char text[256];
+                struct nb_err err;
+
+                snprintf(text, sizeof(text), "[defaults]\n%s", rows[i][0]);
+                CHECK_ERR(parse(text, &c, &err), &err, NB_E_INVALID, rows[i][1]);
+                snprintf(text, sizeof(text), "[[job]]\nnotebook = \"a\"\n%s", rows[i][0]);
+                CHECK_ERR(parse(text, &c, &err), &err, NB_E_INVALID, ".nbcid.toml:3: key '");
+        }
+}
+
+TEST(other_tools_toml_becomes_json)
+{
+        nb_auto_buf b = NB_BUF(4096), small = NB_BUF(16);
+        struct nb_err err;
+        static const char text[] = "a = \"x\\ty\"\nb = [1, true, 1.5, 2020-01-01]\n[c.d]\ne = {}\n"
+                                   "[[f]]\ng = -1\n";
+
+        CHECK_OK(config_toml_json("Pipfile", text, strlen(text), &b, &err), &err);
+        CHECK_STR(nb_buf_str(&b), "{\"a\":\"x\\ty\",\"b\":[1,true,null,null],"
+                                  "\"c\":{\"d\":{\"e\":{}}},\"f\":[{\"g\":-1}]}");
+        CHECK_ERR(config_toml_json("Pipfile", text, strlen(text), &small, &err), &err, NB_E_LIMIT,
+                  "Pipfile: is over 16 bytes");
+        nb_buf_clear(&b);
+        CHECK_ERR(config_toml_json("Pipfile", "a", 1, &b, &err), &err, NB_E_INVALID, "Pipfile:1:");
+}
+
 NBTEST_MAIN()
