@@ -6,26 +6,9 @@
 #include <sys/types.h>
 
 #include <nbcid/runner.h>
+#include <nbcid/sandbox.h>
 #include <nbcid/str.h>
 
-/* ---- sandbox.c: the command line around the engine ---- */
-
-struct sandbox_spec { /* borrowed, absolute paths */
-        enum sandbox_kind kind;
-        const char *workspace, *cwd;
-        const char *run_dir; /* out/, home/ and tmp/ in it are writable, engine.py and spec.json
-                              * readable */
-        const char *python;
-        const char *const *hide;
-        uint64_t memory_max; /* of /dev/shm; 0: none */
-};
-/* argv for execve; *ret_sandboxed: bubblewrap is used.  NB_E_INVALID when it
- * is demanded and does not work here. */
-int sandbox_argv(const struct sandbox_spec *s, struct nb_strv *ret, bool *ret_sandboxed,
-                 struct nb_err *err);
-/* Absolute path of a program, looked up in the jobs' PATH; owned. */
-int sandbox_find_program(const char *name, char **ret, struct nb_err *err);
-#define SANDBOX_PATH "/usr/local/bin:/usr/bin:/bin"
 /* Processes from the guard to the engine, both included. */
 #define SANDBOX_CHAIN(sandboxed) ((sandboxed) ? 4U : 2U)
 

@@ -338,6 +338,35 @@ static int take_signals(struct runner *u, struct nb_err *err)
         return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? nb_fail_errno(err, errno, "prctl") : 0;
 }
 
+/* The job sees its workspace and its run directory's out/ and home/, and has
+ * its /tmp on disk, where it is no memory and gone with the run.  The network
+ * stays: notebooks load data. */
+static int engine_argv(struct runner *u, struct nb_strv *ret, struct nb_err *err)
+{
+        nb_auto_free char *out = nb_asprintf("%s/out", u->dir.path);
+        nb_auto_free char *home = nb_asprintf("%s/home", u->dir.path);
+        nb_auto_free char *tmp = nb_asprintf("%s/tmp", u->dir.path);
+        nb_auto_free char *engine = nb_asprintf("%s/engine.py", u->dir.path);
+        nb_auto_free char *spec = nb_asprintf("%s/spec.json", u->dir.path);
+        const char *const argv[] = {u->python, engine, spec, NULL};
+        const char *const show[] = {engine, spec, NULL};
+        const char *const write[] = {u->paths.workspace, out, home, NULL};
+
+        if (!out || !home || !tmp || !engine || !spec)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        return sandbox_wrap(&(struct sandbox_opts){.kind = u->o->sandbox,
+                                                   .python = u->python,
+                                                   .hide = u->o->hide,
+                                                   .show = show,
+                                                   .write = write,
+                                                   .tmp = tmp,
+                                                   .cwd = u->paths.cwd,
+                                                   .memory_max = u->o->memory_max,
+                                                   .network = true,
+                                                   .argv = argv},
+                            ret, &u->sandboxed, err);
+}
+
 static int start_engine(struct runner *u, struct nb_err *err)
 {
         const struct runner_opts *o = u->o;
@@ -347,14 +376,7 @@ static int start_engine(struct runner *u, struct nb_err *err)
 
         if (!home)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = sandbox_argv(&(struct sandbox_spec){.kind = o->sandbox,
-                                                .workspace = u->paths.workspace,
-                                                .cwd = u->paths.cwd,
-                                                .run_dir = u->dir.path,
-                                                .python = u->python,
-                                                .hide = o->hide,
-                                                .memory_max = o->memory_max},
-                         &argv, &u->sandboxed, err);
+        r = engine_argv(u, &argv, err);
         if (r < 0)
                 return r;
         u->started_us = nb_mono_us(&nb_clock_real);

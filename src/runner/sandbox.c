@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * sandbox.c - bubblewrap's command line around the engine
- *
- * The job sees the system read-only, a process list of its own, an empty /tmp,
- * /run and home, its workspace and its run directory's out/ and home/; not the
- * daemon's state nor credentials.  The network stays: notebooks load data.
+ * sandbox.c - bubblewrap's command line around what strangers wrote
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-#include "runner-priv.h"
+#include <nbcid/mem.h>
+#include <nbcid/sandbox.h>
 
 int sandbox_find_program(const char *name, char **ret, struct nb_err *err)
 {
@@ -145,16 +145,67 @@ static void hide_homes(struct words *w, const char *python)
         }
 }
 
-/* What holds the workspace is hidden before that is shown, the rest after, so
- * that a secret inside a workspace is none. */
-static void hide_paths(struct words *w, const struct sandbox_spec *s, bool around)
-{
-        for (const char *const *h = s->hide; h && *h; h++) {
-                nb_auto_free char *real = realpath(*h, NULL);
+/* One of the paths that a job's view of the system is changed at. */
+struct mount {
+        enum { MOUNT_HIDE, MOUNT_SHOW, MOUNT_WRITE } how;
+        char *path; /* owned */
+};
 
-                if (real && is_below(s->workspace, real) == around)
-                        hide_path(w, real);
+struct mounts {
+        struct mount *v;
+        size_t n, cap;
+};
+
+static void mounts_done(struct mounts *m)
+{
+        for (size_t i = 0; i < m->n; i++)
+                free(m->v[i].path);
+        free(m->v);
+}
+
+static int add_mounts(struct mounts *m, const char *const *paths, int how, struct nb_err *err)
+{
+        for (; paths && *paths; paths++) {
+                char *path = how == MOUNT_HIDE ? realpath(*paths, NULL) : nb_strdup(*paths);
+
+                if (!path && how == MOUNT_HIDE)
+                        continue;
+                if (!path || nb_grow((void **)&m->v, &m->cap, m->n + 1, sizeof(*m->v)) < 0) {
+                        free(path);
+                        return nb_fail(err, NB_E_NOMEM, "out of memory");
+                }
+                m->v[m->n++] = (struct mount){.how = how, .path = path};
         }
+        return 0;
+}
+
+/* What is inside another comes after it. */
+static int by_depth(const void *a, const void *b)
+{
+        const struct mount *x = a, *y = b;
+        size_t m = strlen(x->path), n = strlen(y->path);
+
+        return m != n ? (m > n) - (m < n) : (x->how > y->how) - (x->how < y->how);
+}
+
+static int mount_paths(struct words *w, const struct sandbox_opts *o, struct nb_err *err)
+{
+        NB_CLEANUP(mounts_done) struct mounts m = {0};
+
+        if (add_mounts(&m, o->hide, MOUNT_HIDE, err) < 0 ||
+            add_mounts(&m, o->show, MOUNT_SHOW, err) < 0 ||
+            add_mounts(&m, o->write, MOUNT_WRITE, err) < 0)
+                return -NB_E_NOMEM;
+        if (m.n)
+                qsort(m.v, m.n, sizeof(*m.v), by_depth);
+        for (size_t i = 0; i < m.n; i++) {
+                if (m.v[i].how == MOUNT_HIDE)
+                        hide_path(w, m.v[i].path);
+                else
+                        words3(w, m.v[i].how == MOUNT_SHOW ? "--ro-bind" : "--bind", m.v[i].path,
+                               m.v[i].path);
+        }
+        return 0;
 }
 
 /* A virtual environment may live where the job sees nothing (/tmp). */
@@ -188,7 +239,7 @@ static void show_gpus(struct words *w)
 }
 
 /* The system as the job sees it, without what is its own. */
-static void wrap_system(const struct sandbox_spec *s, struct words *w)
+static void wrap_system(const struct sandbox_opts *o, struct words *w)
 {
         char size[32];
 
@@ -201,79 +252,70 @@ static void wrap_system(const struct sandbox_spec *s, struct words *w)
                 words3(w, "--ro-bind", "/proc/sys", "/proc/sys");
                 words3(w, "--ro-bind-try", "/proc/sysrq-trigger", "/proc/sysrq-trigger");
         }
-        if (s->memory_max) {
-                (void)nb_fmt(size, sizeof(size), "%llu", (unsigned long long)s->memory_max);
+        if (o->memory_max) {
+                (void)nb_fmt(size, sizeof(size), "%llu", (unsigned long long)o->memory_max);
                 words3(w, "--size", size, NULL);
         }
         words3(w, "--tmpfs", "/dev/shm", NULL);
         hide_dir(w, "/run");
         /* /etc/resolv.conf often points here. */
         words3(w, "--ro-bind-try", "/run/systemd/resolve", "/run/systemd/resolve");
-        hide_homes(w, s->python);
+        hide_homes(w, o->python ? o->python : "/");
+        if (o->tmp) {
+                words3(w, "--bind", o->tmp, "/tmp");
+                words3(w, "--bind", o->tmp, "/var/tmp");
+        } else {
+                hide_dir(w, "/tmp");
+                hide_dir(w, "/var/tmp");
+        }
+        if (o->python)
+                show_python(w, o->python);
 }
 
-static int wrap(const struct sandbox_spec *s, const char *bwrap, struct words *w,
+static int wrap(const struct sandbox_opts *o, const char *bwrap, struct words *w,
                 struct nb_err *err)
 {
-        nb_auto_free char *out = nb_asprintf("%s/out", s->run_dir);
-        nb_auto_free char *home = nb_asprintf("%s/home", s->run_dir);
-        nb_auto_free char *tmp = nb_asprintf("%s/tmp", s->run_dir);
-        nb_auto_free char *engine = nb_asprintf("%s/engine.py", s->run_dir);
-        nb_auto_free char *spec = nb_asprintf("%s/spec.json", s->run_dir);
+        int r;
 
-        if (!out || !home || !tmp || !engine || !spec)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
         word(w, bwrap);
         word(w, "--die-with-parent");
         word(w, "--new-session");
         word(w, "--unshare-pid");
         word(w, "--unshare-ipc");
         word(w, "--unshare-uts");
+        if (!o->network)
+                word(w, "--unshare-net");
         words3(w, "--cap-drop", "ALL", NULL); /* else root could undo the mounts */
-        wrap_system(s, w);
-        /* On disk, not in memory, and gone with the run directory. */
-        words3(w, "--bind", tmp, "/tmp");
-        words3(w, "--bind", tmp, "/var/tmp");
-        show_python(w, s->python);
-        hide_paths(w, s, true);
-        words3(w, "--bind", s->workspace, s->workspace);
-        hide_paths(w, s, false);
-        words3(w, "--bind", out, out);
-        words3(w, "--bind", home, home);
-        words3(w, "--ro-bind", engine, engine);
-        words3(w, "--ro-bind", spec, spec);
-        words3(w, "--chdir", s->cwd, NULL);
+        wrap_system(o, w);
+        r = mount_paths(w, o, err);
+        words3(w, "--chdir", o->cwd ? o->cwd : "/", NULL);
         word(w, "--");
-        return 0;
+        return r;
 }
 
-int sandbox_argv(const struct sandbox_spec *s, struct nb_strv *ret, bool *ret_sandboxed,
+int sandbox_wrap(const struct sandbox_opts *o, struct nb_strv *ret, bool *ret_sandboxed,
                  struct nb_err *err)
 {
-        nb_auto_free char *bwrap = NULL, *engine = nb_asprintf("%s/engine.py", s->run_dir);
-        nb_auto_free char *spec = nb_asprintf("%s/spec.json", s->run_dir);
+        nb_auto_free char *bwrap = NULL;
         struct words w = {.v = ret};
         struct nb_err why;
         bool use = false;
         int r;
 
-        if (!engine || !spec)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        if (s->kind != SANDBOX_NONE)
+        if (o->kind != SANDBOX_NONE)
                 use = sandbox_find_program("bwrap", &bwrap, &why) == 0 && bubblewrap_works(bwrap);
-        if (!use && s->kind == SANDBOX_BUBBLEWRAP)
+        if (!use && o->kind == SANDBOX_BUBBLEWRAP)
                 return nb_fail(err, NB_E_INVALID,
                                "sandbox = \"bubblewrap\", but %s; install the package bubblewrap "
                                "and allow user namespaces, or set sandbox = \"none\"",
                                bwrap ? "bwrap does not work here" : "there is no bwrap here");
         if (use) {
-                r = wrap(s, bwrap, &w, err);
+                r = wrap(o, bwrap, &w, err);
                 if (r < 0)
                         return r;
         }
-        word(&w, s->python);
-        word(&w, engine);
-        word(&w, spec);
+        for (const char *const *a = o->argv; *a; a++)
+                word(&w, *a);
         if (w.failed)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         *ret_sandboxed = use;
