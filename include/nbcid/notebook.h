@@ -12,10 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <nbcid/buf.h>
 #include <nbcid/err.h>
 #include <nbcid/finding.h>
 #include <nbcid/json.h>
 #include <nbcid/model.h>
+#include <nbcid/str.h>
 
 /* What a notebook says of itself before a run. */
 struct notebook_head { /* owned; done with notebook_head_done() */
@@ -123,3 +125,53 @@ int notebook_put_cell(const char *name, const char *p, size_t n, size_t i, bool 
  * reserved; a value that it cannot hold (Bash: tables, arrays in arrays). */
 int notebook_inject(const char *name, const char *p, size_t n, const char *parameters_json,
                     const char *language, struct nb_buf *ret, struct nb_err *err);
+
+/* ---- the sources of a notebook, for checks that read code ---- */
+
+enum notebook_cell_type { NOTEBOOK_CODE = 1, NOTEBOOK_MARKDOWN, NOTEBOOK_RAW };
+
+struct notebook_cell {
+        enum notebook_cell_type type;
+        const char *source; /* its lines joined; a NUL follows, and may be inside */
+        size_t n;
+        struct nb_strv tags;
+        bool counted; /* has an execution_count */
+        int64_t execution_count;
+        bool inked;              /* more than white space */
+        bool skip;               /* tagged skip-execution */
+        size_t outputs;          /* how many */
+        struct nb_json_pos at;   /* of the value of "source" in the file */
+        struct nb_json_pos outs; /* of the first output; line 0: none */
+};
+
+struct notebook_source { /* owned; done with notebook_source_done() */
+        struct notebook_cell *cells;
+        size_t n, cap;
+        char *language; /* language_info.name, else kernelspec.language, else that of the
+                         * kernel if it is well known, else "python" */
+        char *kernel;   /* kernelspec.name, or NULL */
+        struct nb_json_pos kernel_at;
+        bool allow_errors; /* metadata.execution.allow_errors */
+        struct nb_buf text;
+};
+void notebook_source_done(struct notebook_source *s);
+
+/* A piece of text that an output shows (stream text, text/plain), of the cell
+ * with that 1-based number, at that place of the file.  Borrowed; not
+ * NUL-terminated.  0, or < 0 with err filled. */
+typedef int (*notebook_output_fn)(void *arg, int64_t cell, const char *s, size_t n,
+                                  struct nb_json_pos at, struct nb_err *err);
+
+/* Sources are kept and nothing else: memory does not grow with outputs, whose
+ * text goes by output (may be NULL).  Takes what notebook_read_head() takes of
+ * the shape, and fails as it does. */
+int notebook_source_read(const char *name, const char *p, size_t n, uint64_t max_bytes,
+                         notebook_output_fn output, void *arg, struct notebook_source *ret,
+                         struct nb_err *err);
+
+/* Where the character at line and column (1-based, in code points; column 0:
+ * the first) of a cell stands in the file of n bytes at p that the cell was
+ * read from; past the end of a line, that end.  line 0 when there is no such
+ * line.  Columns of the file are bytes. */
+struct nb_json_pos notebook_place(const char *p, size_t n, const struct notebook_cell *c,
+                                  size_t line, size_t column);

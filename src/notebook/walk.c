@@ -94,6 +94,13 @@ static const struct member members[WALK__COUNT] = {
         [WALK_OUTPUT_TYPE] = {"output_type", "output_type", WALK_OUTPUT, 0, ANY, false},
         [WALK_ENAME] = {"ename", "ename", WALK_OUTPUT, 0, ANY, false},
         [WALK_EVALUE] = {"evalue", "evalue", WALK_OUTPUT, 0, ANY, false},
+        [WALK_OUTPUT_TEXT] = {"text", "text", WALK_OUTPUT, WALK_ARRAY, ANY, false},
+        [WALK_OUTPUT_TEXT_LINE] = {NULL, "an item of text", WALK_OUTPUT_TEXT, 0, ANY, false},
+        [WALK_OUTPUT_DATA] = {"data", "data", WALK_OUTPUT, WALK_OBJECT, ANY, false},
+        [WALK_OUTPUT_PLAIN] = {"text/plain", "text/plain", WALK_OUTPUT_DATA, WALK_ARRAY, ANY,
+                               false},
+        [WALK_OUTPUT_PLAIN_LINE] = {NULL, "an item of text/plain", WALK_OUTPUT_PLAIN, 0, ANY,
+                                    false},
 };
 
 static const char *const type_names[WALK_TYPE__COUNT] = {

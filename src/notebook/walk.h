@@ -61,6 +61,11 @@ enum walk_member {
         WALK_OUTPUT_TYPE,
         WALK_ENAME,
         WALK_EVALUE,
+        WALK_OUTPUT_TEXT, /* of a stream */
+        WALK_OUTPUT_TEXT_LINE,
+        WALK_OUTPUT_DATA,
+        WALK_OUTPUT_PLAIN, /* data["text/plain"] */
+        WALK_OUTPUT_PLAIN_LINE,
         WALK__COUNT,
 };
 

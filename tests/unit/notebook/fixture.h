@@ -12,7 +12,7 @@
 #define FIXTURE_MAX (1024 * 1024)
 
 /* A whole fixture; the caller frees it. */
-static char *fixture_read(const char *name, size_t *ret_n)
+__attribute__((unused)) static char *fixture_read(const char *name, size_t *ret_n)
 {
         const char *root = getenv("NBCID_SOURCE_ROOT");
         char path[512];
