@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <nbcid/buf.h>
 #include <nbcid/err.h>
 
 enum finding_severity { FINDING_WARNING, FINDING_ERROR };
@@ -50,3 +51,9 @@ bool findings_refuse(const struct findings *f);
  * its place ("cell 3 line 2: ...", "cell 3: ..." or "line 14 column 3: ...")
  * and "; and 2 more".  Owned; NULL when there is none, or memory is out. */
 char *findings_text(const struct findings *f);
+
+/* Appends a JSON array of objects: severity ("warning", "error"), rule, cell,
+ * cell_line, cell_column, line, column, path, message, remedy, text; what is
+ * unknown is left out.  The one form for files, rows and the API. */
+void findings_write_json(const struct findings *f, struct nb_buf *ret);
+const char *finding_severity_name(enum finding_severity s);
