@@ -140,6 +140,23 @@ struct repo_job {                             /* [[job]] */
         struct repo_environment environment;
 };
 
+enum check_level { CHECK_OFF, CHECK_WARN, CHECK_ERROR };
+
+struct repo_check {              /* [check]: how grave a finding is */
+        enum check_level format; /* nbformat's rules; default error */
+        enum check_level syntax; /* error */
+        enum check_level outputs_empty;
+        enum check_level execution_order;    /* warn */
+        enum check_level kernelspec;         /* one that the executor has; off */
+        enum check_level absolute_paths;     /* off */
+        enum check_level secrets;            /* warn */
+        enum check_level size;               /* over max_size; off */
+        uint64_t max_size;                   /* bytes; 10 MiB */
+        enum check_level parameters;         /* declared, but no cell for them; error */
+        enum check_level parameters_unknown; /* declared, but not in that cell; warn */
+};
+extern const struct repo_check repo_check_default;
+
 struct repo_config {
         struct nb_strv include, exclude;      /* globs; include defaults to all */
         char *executor;                       /* or NULL */
@@ -147,6 +164,7 @@ struct repo_config {
         struct repo_environment environment;  /* [defaults] */
         struct repo_job *jobs;
         size_t n_jobs;
+        struct repo_check check;
 };
 
 /* n bytes of text; at most 256 KiB (else NB_E_LIMIT), 200 elements an array,

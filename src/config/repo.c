@@ -39,6 +39,40 @@ static const struct key job_keys[] = {
         {"parameters", KEY_JSON, AT(repo_job, parameters)},
 };
 
+static const struct choice levels[] = {
+        {"off", CHECK_OFF}, {"warn", CHECK_WARN}, {"error", CHECK_ERROR}, {0}};
+
+#define LEVEL(key_, def_) \
+        { \
+#key_, KEY_CHOICE, AT(repo_config, check.key_), .def = (def_), .choices = levels \
+        }
+
+/* as repo_check_default below, which a test compares */
+static const struct key check_keys[] = {
+        LEVEL(format, "error"),
+        LEVEL(syntax, "error"),
+        LEVEL(outputs_empty, "off"),
+        LEVEL(execution_order, "warn"),
+        LEVEL(kernelspec, "off"),
+        LEVEL(absolute_paths, "off"),
+        LEVEL(secrets, "warn"),
+        LEVEL(size, "off"),
+        {"max_size", KEY_SIZE, AT(repo_config, check.max_size), .def = "10MiB", .min = "1KiB",
+         .max = "1024GiB"},
+        LEVEL(parameters, "error"),
+        LEVEL(parameters_unknown, "warn"),
+};
+
+const struct repo_check repo_check_default = {
+        .format = CHECK_ERROR,
+        .syntax = CHECK_ERROR,
+        .execution_order = CHECK_WARN,
+        .secrets = CHECK_WARN,
+        .max_size = UINT64_C(10) << 20,
+        .parameters = CHECK_ERROR,
+        .parameters_unknown = CHECK_WARN,
+};
+
 static const struct table repo_tables[] = {
         {"notebooks", KEYS(notebooks_keys)},
         {"defaults", KEYS(defaults_keys)},
@@ -46,7 +80,7 @@ static const struct table repo_tables[] = {
          .offset_n = offsetof(struct repo_config, n_jobs), .size = sizeof(struct repo_job),
          .max = 200},
         {"pipeline", .later = true, .many = true},
-        {"check", .later = true},
+        {"check", KEYS(check_keys)},
 };
 
 void repo_config_done(struct repo_config *c)

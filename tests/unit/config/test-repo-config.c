@@ -49,6 +49,22 @@ TEST(all_of_it)
         CHECK_INT(c.jobs[1].cell_timeout_us, 1200 * S);
 }
 
+TEST(levels_of_checks)
+{
+        NB_CLEANUP(repo_config_done) struct repo_config none = {0}, some = {0};
+        struct nb_err err;
+
+        CHECK_OK(parse("", &none, &err), &err);
+        CHECK(memcmp(&none.check, &repo_check_default, sizeof(none.check)) == 0);
+        CHECK_OK(parse("[check]\nsyntax = \"off\"\nsecrets = \"error\"\nsize = \"warn\"\n"
+                       "max_size = \"1MiB\"\n",
+                       &some, &err),
+                 &err);
+        CHECK(some.check.syntax == CHECK_OFF && some.check.secrets == CHECK_ERROR);
+        CHECK(some.check.size == CHECK_WARN && some.check.max_size == 1 << 20);
+        CHECK(some.check.format == CHECK_ERROR);
+}
+
 TEST(paths_are_chosen_by_globs)
 {
         static const struct {
@@ -160,7 +176,9 @@ TEST(mistakes_are_named_with_their_place)
                  "is nested over 8 deep"},
                 {"[[pipeline]]\nname = \"x\"\n[[pipeline.step]]\n",
                  ".nbcid.toml:1: table 'pipeline' is not supported by this version of nbcid"},
-                {"[check]\nsyntax = true\n", "table 'check' is not supported by this version"},
+                {"[check]\nsyntax = true\n", "key 'syntax' in [check]"},
+                {"[check]\nsyntax = \"warning\"\n", "warn"},
+                {"[check]\nmax_size = \"1B\"\n", "max_size"},
         };
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++) {
