@@ -15,12 +15,13 @@ FLOORS = [
     ["base"],
     ["model", "config"],
     ["loop", "store", "git", "httpc"],
-    ["forge", "notebook", "runner", "exec"],
+    ["forge", "notebook", "runner", "check", "exec"],
     ["flow", "web"],
     ["daemon"],
 ]
 # Calls within a floor, from left to right.
-SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("exec", "runner"), ("runner", "notebook"), ("web", "flow")}
+SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("exec", "runner"), ("runner", "notebook"),
+            ("check", "notebook"), ("check", "runner"), ("web", "flow")}
 # Translators of bytes do no I/O, so they see no room that does.
 PURE = {"forge", "notebook"}
 

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * paths.c - paths that exist on one person's machine only
+ *
+ * Looked for where a string literal begins, and where a word of a magic or a
+ * shell command begins.  Places that every machine has (/tmp, /dev, /usr, /etc)
+ * are fine, URLs begin otherwise, and comments are nobody's path.
+ */
+
+#include <string.h>
+
+#include "check-priv.h"
+
+#define REMEDY "use a path relative to the notebook, or a parameter"
+
+static bool begins(const char *s, size_t n, const char *with)
+{
+        return n >= strlen(with) && memcmp(s, with, strlen(with)) == 0;
+}
+
+static bool is_letter(char c)
+{
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Does a name begin there?  "/home/" alone may be part of one that is put
+ * together. */
+static bool is_named(char c)
+{
+        return c && !strchr("'\" \t\n", c);
+}
+
+/* Bytes of the path that begins there, 0 for none. */
+static size_t path_at(const char *s, size_t n, char quote)
+{
+        static const char *const homes[] = {"/home/", "/Users/",   "/root/",  "~/",     "/content/",
+                                            "/mnt/",  "/Volumes/", "/media/", "/dbfs/", "/kaggle/"};
+        bool found = false;
+        size_t i = begins(s, n, "file://") ? 7 : 0;
+        size_t len = i;
+
+        for (size_t h = 0; !found && h < NB_ARRAY_SIZE(homes); h++)
+                found = begins(s + i, n - i, homes[h]) && is_named(s[i + strlen(homes[h])]);
+        /* C:\Users, C:/Users; not "a:/", nor a time */
+        found = found || (n - i > 3 && is_letter(s[i]) && s[i + 1] == ':' &&
+                          (s[i + 2] == '\\' || (s[i + 2] == '/' && s[i + 3] != '/')));
+        while (len < n && s[len] != quote && s[len] != '\n' &&
+               (quote || (s[len] != ' ' && s[len] != '\t')))
+                len++;
+        return found ? len : 0;
+}
+
+struct scan {
+        struct checking *k;
+        int64_t cell;
+        const char *s;
+        size_t n, at;
+        size_t line, bol; /* where at is */
+};
+
+static int tell(const struct scan *x, size_t begin, size_t len, struct nb_err *err)
+{
+        size_t column = 1;
+
+        for (size_t i = x->bol; i < begin; i++)
+                column += ((unsigned char)x->s[i] & 0xc0) != 0x80;
+        return found_in_cell(x->k, x->k->levels->absolute_paths, "absolute_paths", x->cell, x->line,
+                             column,
+                             nb_asprintf("the path %.*s is one of another machine",
+                                         (int)(len > 80 ? 80 : len), x->s + begin),
+                             REMEDY, err);
+}
+
+/* Past a string whose quote is at x->at. */
+static int scan_string(struct scan *x, bool multiline, struct nb_err *err)
+{
+        const char q = x->s[x->at], triple[] = {q, q, q, '\0'};
+        const bool three = multiline && begins(x->s + x->at, x->n - x->at, triple);
+        size_t len;
+        int r = 0;
+
+        x->at += three ? 3 : 1;
+        len = path_at(x->s + x->at, x->n - x->at, q);
+        if (len > 0)
+                r = tell(x, x->at, len, err);
+        while (r == 0 && x->at < x->n) {
+                if (x->s[x->at] == '\\' && x->at + 1 < x->n) {
+                        x->at++;
+                } else if (three ? begins(x->s + x->at, x->n - x->at, triple) : x->s[x->at] == q) {
+                        x->at += three ? 3 : 1;
+                        return 0;
+                } else if (x->s[x->at] == '\n' && !three) {
+                        return 0; /* unterminated: syntax.c's business */
+                }
+                if (x->s[x->at] == '\n') {
+                        x->line++;
+                        x->bol = x->at + 1;
+                }
+                x->at++;
+        }
+        return r;
+}
+
+/* A magic or a shell command, up to the end of the line. */
+static int scan_command(struct scan *x, struct nb_err *err)
+{
+        bool word = true;
+        int r = 0;
+
+        for (; r == 0 && x->at < x->n && x->s[x->at] != '\n'; x->at++) {
+                size_t len = word ? path_at(x->s + x->at, x->n - x->at, '\0') : 0;
+
+                if (len > 0)
+                        r = tell(x, x->at, len, err);
+                word = x->s[x->at] && strchr(" \t='\"", x->s[x->at]);
+        }
+        return r;
+}
+
+static int scan_cell(struct scan *x, bool python, struct nb_err *err)
+{
+        bool fresh = true; /* nothing but blanks on this line yet */
+        int r = 0;
+
+        while (r == 0 && x->at < x->n) {
+                char c = x->s[x->at];
+
+                if (fresh && python && (c == '%' || c == '!')) {
+                        r = scan_command(x, err);
+                } else if (c == '#') {
+                        while (x->at < x->n && x->s[x->at] != '\n')
+                                x->at++;
+                } else if (c == '"' || c == '\'') {
+                        r = scan_string(x, python, err);
+                        fresh = false;
+                } else {
+                        x->at++;
+                        if (c == '\n') {
+                                x->line++;
+                                x->bol = x->at;
+                        }
+                        fresh = c == '\n' || (fresh && (c == ' ' || c == '\t'));
+                }
+        }
+        return r;
+}
+
+int check_paths(struct checking *k, struct nb_err *err)
+{
+        const bool python = is_python(&k->source);
+        int r = 0;
+
+        if (k->levels->absolute_paths == CHECK_OFF)
+                return 0;
+        for (size_t i = 0; r == 0 && i < k->source.n; i++) {
+                const struct notebook_cell *c = &k->source.cells[i];
+                struct scan x = {
+                        .k = k, .cell = (int64_t)i + 1, .s = c->source, .n = c->n, .line = 1};
+
+                if (c->type == NOTEBOOK_CODE)
+                        r = scan_cell(&x, python, err);
+        }
+        return r;
+}

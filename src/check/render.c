@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* render.c - findings for people, and for GitHub's log */
+
+#include <string.h>
+
+#include "check-priv.h"
+
+#define BOLD "\x1b[1m"
+#define RED "\x1b[1;31m"
+#define YELLOW "\x1b[1;33m"
+#define GREEN "\x1b[1;32m"
+#define PLAIN "\x1b[0m"
+
+/* Names of files may hold anything. */
+static void put_clean(struct nb_buf *b, const char *s)
+{
+        nb_auto_free char *clean = nb_utf8_clean(s, strlen(s), true);
+
+        (void)nb_buf_puts(b, clean ? clean : "?");
+}
+
+/* "cell 3 line 2 (line 41 of the file): " or what is known of that. */
+static void put_place(struct nb_buf *b, const struct finding *f)
+{
+        if (f->cell > 0) {
+                (void)nb_buf_printf(b, "cell %lld", (long long)f->cell);
+                if (f->cell_line > 0)
+                        (void)nb_buf_printf(b, " line %zu", f->cell_line);
+                if (f->line > 0)
+                        (void)nb_buf_printf(b, " (line %zu of the file)", f->line);
+                (void)nb_buf_puts(b, ": ");
+        } else if (f->line > 0) {
+                (void)nb_buf_printf(b, "line %zu column %zu: ", f->line, f->column);
+        }
+}
+
+/* Below the column, counted in characters; tabs stay tabs, so that it stands
+ * right whatever they are worth. */
+static void put_caret(struct nb_buf *b, const struct finding *f, const char *on, const char *off)
+{
+        size_t column = 1;
+        const char *s = f->text;
+
+        if (f->cell_column == 0)
+                return;
+        (void)nb_buf_puts(b, "    ");
+        for (; *s && column < f->cell_column; s++) {
+                if (((unsigned char)*s & 0xc0) == 0x80)
+                        continue;
+                (void)nb_buf_putc(b, *s == '\t' ? '\t' : ' ');
+                column++;
+        }
+        (void)nb_buf_printf(b, "%s^%s\n", on, off);
+}
+
+void check_render_human(const char *name, const struct findings *f, bool colour, struct nb_buf *ret)
+{
+        const char *bold = colour ? BOLD : "", *off = colour ? PLAIN : "";
+
+        for (size_t i = 0; i < f->n; i++) {
+                const struct finding *x = &f->v[i];
+                const char *on = !colour ? "" : x->severity == FINDING_ERROR ? RED : YELLOW;
+
+                (void)nb_buf_puts(ret, bold);
+                put_clean(ret, name);
+                (void)nb_buf_printf(ret, ":%s ", off);
+                put_place(ret, x);
+                (void)nb_buf_printf(ret, "%s%s[%s]:%s ", on, finding_severity_name(x->severity),
+                                    x->rule, off);
+                put_clean(ret, x->message ? x->message : "");
+                (void)nb_buf_putc(ret, '\n');
+                if (x->text) {
+                        (void)nb_buf_puts(ret, "    ");
+                        (void)nb_buf_puts(ret, x->text);
+                        (void)nb_buf_putc(ret, '\n');
+                        put_caret(ret, x, colour ? GREEN : "", off);
+                }
+                if (x->remedy)
+                        (void)nb_buf_printf(ret, "  remedy: %s\n", x->remedy);
+        }
+        if (f->more > 0) {
+                put_clean(ret, name);
+                (void)nb_buf_printf(ret, ": and %zu more\n", f->more);
+        }
+}
+
+/* What GitHub's runner decodes: %, \r and \n in the message, : and , in
+ * properties as well. */
+static void put_command_text(struct nb_buf *b, const char *s, bool property)
+{
+        for (; *s; s++) {
+                if (strchr("%\r\n", *s) || (property && strchr(":,", *s)))
+                        (void)nb_buf_printf(b, "%%%02X", (unsigned char)*s);
+                else
+                        (void)nb_buf_putc(b, *s);
+        }
+}
+
+void check_render_github(const char *name, const struct findings *f, struct nb_buf *ret)
+{
+        for (size_t i = 0; i < f->n; i++) {
+                const struct finding *x = &f->v[i];
+
+                (void)nb_buf_printf(ret, "::%s file=", finding_severity_name(x->severity));
+                put_command_text(ret, name, true);
+                if (x->line > 0)
+                        (void)nb_buf_printf(ret, ",line=%zu", x->line);
+                (void)nb_buf_puts(ret, ",title=");
+                put_command_text(ret, x->rule, true);
+                (void)nb_buf_puts(ret, "::");
+                if (x->cell > 0)
+                        (void)nb_buf_printf(ret, "cell %lld", (long long)x->cell);
+                if (x->cell > 0 && x->cell_line > 0)
+                        (void)nb_buf_printf(ret, " line %zu", x->cell_line);
+                if (x->cell > 0)
+                        (void)nb_buf_puts(ret, ": ");
+                put_command_text(ret, x->message ? x->message : "", false);
+                if (x->remedy) {
+                        (void)nb_buf_puts(ret, "%0A");
+                        put_command_text(ret, x->remedy, false);
+                }
+                (void)nb_buf_putc(ret, '\n');
+        }
+}

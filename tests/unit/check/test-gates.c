@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "nbtest.h"
+
+#include "gate.h"
+
+static struct check *gate(void)
+{
+        static struct check *c;
+        struct nb_err err = {0};
+
+        if (!c)
+                CHECK_OK(check_new(&(struct check_opts){.python = "/bin/false",
+                                                        .sandbox = SANDBOX_NONE},
+                                   &c, &err),
+                         &err);
+        return c;
+}
+
+static void expect(const struct repo_check *levels, const char *text, const char *expected)
+{
+        gate_expect(gate(), text, &(struct check_job){.levels = levels}, expected);
+}
+
+TEST(outputs_must_be_empty_when_asked)
+{
+        static const char text[] =
+                NOTEBOOK(CODE("1") "," CELL("1", OUTPUT("a") "," OUTPUT("b"), "2"), "");
+
+        expect(&(struct repo_check){.outputs_empty = CHECK_OFF}, text, "");
+        expect(&(struct repo_check){.outputs_empty = CHECK_WARN}, text, "W outputs_empty@2:0:0");
+        expect(&(struct repo_check){.outputs_empty = CHECK_ERROR}, text, "E outputs_empty@2:0:0");
+}
+
+TEST(cells_must_have_run_in_order)
+{
+        static const struct repo_check levels = {.execution_order = CHECK_WARN};
+
+        expect(&levels, NOTEBOOK(CODE("a") "," CODE("b"), ""), ""); /* cleared */
+        expect(&levels, NOTEBOOK(CELL("1", "", "a") "," CELL("2", "", "b"), ""), "");
+        expect(&levels, NOTEBOOK(CELL("1", "", "a") "," CODE(" ") "," CELL("2", "", "b"), ""), "");
+        expect(&levels,
+               NOTEBOOK(CELL("1", "", "a") "," TAGGED("skip-execution", "x") "," CELL("2", "", "b"),
+                        ""),
+               "");
+        expect(&levels, NOTEBOOK(CELL("2", "", "a") "," CELL("1", "", "b"), ""),
+               "W execution_order@2:0:0");
+        expect(&levels, NOTEBOOK(CELL("1", "", "a") "," CELL("1", "", "b"), ""),
+               "W execution_order@2:0:0");
+        expect(&levels, NOTEBOOK(CELL("1", "", "a") "," CELL("3", "", "b"), ""),
+               "W execution_order@2:0:0");
+        expect(&levels, NOTEBOOK(CELL("5", "", "a") "," CELL("6", "", "b"), ""),
+               "W execution_order@1:0:0");
+        expect(&levels, NOTEBOOK(CELL("1", "", "a") "," CODE("b"), ""), "W execution_order@2:0:0");
+        expect(&levels, NOTEBOOK(CELL("9", "", "a") "," CELL("2", "", "b") "," CODE("c"), ""),
+               "W execution_order@2:0:0; W execution_order@3:0:0");
+}
+
+TEST(the_kernel_must_be_one_of_the_executor)
+{
+        static const char *const kernels[] = {"python3", "ir", NULL};
+        static const struct repo_check levels = {.kernelspec = CHECK_ERROR};
+        const struct check_job job = {.levels = &levels, .kernels = kernels};
+        static const char good[] = NOTEBOOK("", "\"kernelspec\":{\"name\":\"ir\"}"),
+                          bad[] = NOTEBOOK("", "\"kernelspec\":{\"name\":\"conda-x\"}");
+        struct findings f;
+
+        gate_expect(gate(), good, &job, "");
+        gate_expect(gate(), NOTEBOOK("", ""), &job, "E kernelspec@0:0:0");
+        gate_check(gate(), bad, &job, &f);
+        CHECK_INT(f.n, 1);
+        CHECK_STR(f.v[0].message, "the executor has no kernel \"conda-x\"; it has: python3, ir");
+        CHECK_INT(f.v[0].line, 1);
+        CHECK(f.v[0].column > 40);
+        findings_done(&f);
+        expect(&levels, bad, "");
+        CHECK_INT(check_notes(gate())->n, 1); /* unknown kernels are said, not guessed */
+}
+
+TEST(a_notebook_may_be_too_large)
+{
+        static const char text[] = NOTEBOOK(CODE("1"), "");
+
+        expect(&(struct repo_check){.size = CHECK_WARN, .max_size = 20}, text, "W size@0:0:0");
+        expect(&(struct repo_check){.size = CHECK_WARN, .max_size = sizeof(text) - 1}, text, "");
+}
+
+TEST(paths_of_one_machine)
+{
+        static const struct repo_check levels = {.absolute_paths = CHECK_WARN};
+        static const struct {
+                const char *source, *expected;
+        } cases[] = {
+                {"open('/home/ann/x.csv')", "W absolute_paths@1:1:7"},
+                {"p = 1\\nq = r\\\"/Users/ann/x\\\"", "W absolute_paths@1:2:7"},
+                {"'C:\\\\Users\\\\x'", "W absolute_paths@1:1:2"},
+                {"f('~/data', \\\"\\\"\\\"/root/x\\\"\\\"\\\")",
+                 "W absolute_paths@1:1:4; W absolute_paths@1:1:16"},
+                {"!cp /content/drive/a b", "W absolute_paths@1:1:5"},
+                {"  %cd ~/work", "W absolute_paths@1:1:7"},
+                {"s = '''\\n''' + '/mnt/x'", "W absolute_paths@1:2:8"},
+                {"'it\\\\'s' + '/home/x'", "W absolute_paths@1:1:12"},
+                {"'file:///home/x'", "W absolute_paths@1:1:2"},
+                {"'/dev/null' + '/tmp/x' + '/usr/bin/env' + '/etc/hosts'", ""},
+                {"# '/home/ann'", ""},
+                {"'https://x/home/ann' + 'see /home/ann'", ""},
+                {"a = b %home", ""},
+                {"'12:30' + 'a://b' + '/home/'", ""},
+                {"'unterminated /\\n'/home/x'", "W absolute_paths@1:2:2"},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++) {
+                nb_auto_free char *text = nb_asprintf(NOTEBOOK(CODE("%s"), ""), cases[i].source);
+
+                expect(&levels, text, cases[i].expected);
+        }
+}
+
+TEST(parameters_need_a_cell_that_knows_them)
+{
+        static const char *const names[] = {"alpha", "beta", NULL}, *const none[] = {NULL};
+        static const struct repo_check levels = {.parameters = CHECK_ERROR,
+                                                 .parameters_unknown = CHECK_WARN};
+        static const struct {
+                const char *source, *expected;
+        } cases[] = {
+                {"alpha = 1\\nbeta: int = 2", ""},
+                {"alpha, beta = 1, 2", ""},
+                {"alpha <- 1; beta <- 2", ""},
+                {"export alpha=1\\nconst beta = 2", ""},
+                {"alpha::Int = 1\\nbeta=2", ""},
+                {"alpha == 1\\nbeta = 2", "W parameters_unknown@1:0:0"},
+                {"alphabet = 1\\nbeta = 2", "W parameters_unknown@1:0:0"},
+                {"# alpha = 1", "W parameters_unknown@1:0:0; W parameters_unknown@1:0:0"},
+                {"", "W parameters_unknown@1:0:0; W parameters_unknown@1:0:0"},
+        };
+        struct check_job job = {.levels = &levels, .parameters = names};
+
+        gate_expect(gate(), NOTEBOOK(CODE("alpha = 1"), ""), &job, "E parameters@0:0:0");
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++) {
+                nb_auto_free char *text =
+                        nb_asprintf(NOTEBOOK(TAGGED("parameters", "%s"), ""), cases[i].source);
+
+                gate_expect(gate(), text, &job, cases[i].expected);
+        }
+        job.parameters = none;
+        gate_expect(gate(), NOTEBOOK(CODE("1"), ""), &job, "");
+}
+
+TEST(what_is_no_notebook_is_an_error_whatever_the_level)
+{
+        struct findings f;
+
+        gate_check(gate(), "{\n x",
+                   &(struct check_job){.levels = &(struct repo_check){.format = CHECK_OFF}}, &f);
+        CHECK_INT(f.n, 1);
+        CHECK_INT(f.v[0].line, 2);
+        CHECK_INT(f.v[0].column, 2);
+        CHECK(f.v[0].message[0] != ':' && f.v[0].severity == FINDING_ERROR);
+        findings_done(&f);
+        expect(&(struct repo_check){.format = CHECK_OFF}, "", "E format/json@0:0:0");
+}
+
+TEST(the_format_has_a_level)
+{
+        static const char text[] = NOTEBOOK(
+                "{\"cell_type\":\"code\",\"execution_count\":null,\"metadata\":{},\"outputs\":[],"
+                "\"source\":\"\",\"colour\":1}",
+                "");
+
+        expect(&(struct repo_check){.format = CHECK_ERROR}, text, "E format/forbidden@1:0:0");
+        expect(&(struct repo_check){.format = CHECK_WARN}, text, "W format/forbidden@1:0:0");
+        expect(&(struct repo_check){.format = CHECK_OFF}, text, "");
+}
+
+TEST(other_languages_are_named_as_not_checked)
+{
+        static const char text[] = NOTEBOOK(CODE("x <- ("), "\"kernelspec\":{\"name\":\"ir\","
+                                                            "\"display_name\":\"R\","
+                                                            "\"language\":\"R\"}");
+
+        expect(NULL, text, "");
+        CHECK_INT(check_notes(gate())->n, 1);
+        CHECK_STR(check_notes(gate())->v[0], "cells in R are not checked (use --kernel-check)");
+}
+
+TEST(the_last_one_out)
+{
+        check_free(gate());
+        check_free(NULL);
+}
+
+GATE_MAIN()

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The warm process: real Python, and programs that misbehave in its place. */
+#include "nbtest.h"
+
+#include <fcntl.h>
+
+#include <nbcid/fs.h>
+
+#include "gate.h"
+
+static const struct repo_check levels = {.syntax = CHECK_ERROR};
+static const struct check_job job = {.levels = &levels};
+
+static struct check *make(const char *python, uint64_t timeout_us)
+{
+        struct check *c;
+        struct nb_err err = {0};
+
+        CHECK_OK(check_new(&(struct check_opts){.python = python,
+                                                .sandbox = SANDBOX_NONE,
+                                                .timeout_us = timeout_us},
+                           &c, &err),
+                 &err);
+        return c;
+}
+
+TEST(cells_that_are_no_python_are_found)
+{
+        struct check *c = make("/usr/bin/python3", 60000000);
+
+        gate_expect(c, NOTEBOOK(CODE("a = 1") "," CODE("b = 2\\nprint((b)"), ""), &job,
+                    "E syntax@2:2:6");
+        gate_expect(c, NOTEBOOK(CODE("a = 1"), ""), &job, "");
+        gate_expect(c,
+                    NOTEBOOK(TAGGED("skip-execution", "(") "," TAGGED("raises-exception", "("), ""),
+                    &job, "");
+        gate_expect(c, NOTEBOOK(CODE("("), "\"execution\":{\"allow_errors\":true}"), &job,
+                    "W syntax@1:1:1");
+        gate_expect(c, NOTEBOOK("", ""), &job, "");
+        check_free(c);
+}
+
+static void expect_unchecked(const char *python, uint64_t timeout_us, const char *part)
+{
+        struct check *c = make(python, timeout_us);
+        struct findings f;
+
+        for (int i = 0; i < 2; i++) { /* it is started again */
+                gate_check(c, NOTEBOOK(CODE("("), ""), &job, &f);
+                CHECK_INT(f.n, 1);
+                CHECK(f.v[0].severity == FINDING_WARNING);
+                if (!strstr(f.v[0].message, part))
+                        FAIL("\"%s\" lacks \"%s\"", f.v[0].message, part);
+                findings_done(&f);
+        }
+        check_free(c);
+}
+
+static const char *program(const char *name, const char *text)
+{
+        static char path[256];
+        struct nb_err err;
+
+        snprintf(path, sizeof(path), "%s/%s", nbtest_tmpdir(), name);
+        CHECK_OK(nb_write_file(AT_FDCWD, path, text, strlen(text), 0755, false, &err), &err);
+        return path;
+}
+
+TEST(trouble_of_the_process_is_a_warning)
+{
+        expect_unchecked("/nonexistent/python", 60000000, "/nonexistent/python");
+        expect_unchecked(program("silent", "#!/bin/sh\nexit 0\n"), 60000000, "ended");
+        expect_unchecked(program("words", "#!/bin/sh\necho no such luck >&2\nexit 1\n"), 60000000,
+                         "no such luck");
+        expect_unchecked(program("garbage", "#!/bin/sh\nread x\necho garbage\ncat >&2\n"), 60000000,
+                         "not checked: ");
+        expect_unchecked(program("liar", "#!/bin/sh\nread x\necho '[{\"cell\":7}]'\ncat >&2\n"),
+                         60000000, "makes no sense");
+        expect_unchecked(program("slow", "#!/bin/sh\nexec sleep 600\n"), 200000,
+                         "syntax not checked: took longer than 0.2 s");
+}
+
+TEST(a_cell_that_takes_all_memory_does_no_harm)
+{
+        struct check *c = make("/usr/bin/python3", 120000000);
+        struct nb_err err = {0};
+        const size_t n = 40 << 20;
+        nb_auto_buf text = NB_BUF(64 << 20);
+        struct findings f = {.max = 10};
+
+        (void)nb_buf_puts(&text, "{\"cells\":[{\"cell_type\":\"code\",\"execution_count\":null,"
+                                 "\"metadata\":{},\"outputs\":[],\"source\":\"[");
+        CHECK_OK(nb_buf_reserve(&text, n), &err);
+        for (size_t i = 0; i < n; i += 2) {
+                text.data[text.len++] = '1';
+                text.data[text.len++] = ',';
+        }
+        (void)nb_buf_puts(&text, "]\"}],\"metadata\":{},\"nbformat\":4,\"nbformat_minor\":4}");
+        CHECK_OK(check_notebook(c, "t", nb_buf_str(&text), text.len, &job, &f, &err), &err);
+        CHECK_INT(f.n, 1);
+        CHECK(f.v[0].severity == FINDING_WARNING);
+        CHECK(strstr(f.v[0].message, "not checked"));
+        findings_done(&f);
+        gate_expect(c, NOTEBOOK(CODE("("), ""), &job, "E syntax@1:1:1");
+        check_free(c);
+}
+
+GATE_MAIN()
