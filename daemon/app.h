@@ -42,6 +42,7 @@ int parameters_join(char **all, const char *more, struct nb_err *err);
  * none of it.  python NULL: that of its kernel, else python3.  path is absolute.
  * The tree is owned; see env.py for what is in it.  A minute at most. */
 int env_look(const char *python, const char *path, struct nb_json_tree **ret, struct nb_err *err);
+int cmd_check(int argc, char **argv);
 
 /* Default of --config. */
 #define APP_CONFIG_FILE "/etc/nbcid/config.toml"

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <nbcid/check.h>
 #include <nbcid/git.h>
 #include <nbcid/str.h>
 
@@ -24,7 +25,9 @@ static const struct {
         {"config", "check the configuration", cmd_config},
         {"run", "run one notebook here", cmd_run},
         {"env", "print or store what a notebook needs to be run again", cmd_env},
+        {"check", "say what is wrong with notebooks, without running them", cmd_check},
         {"git-helper", NULL, cmd_git_helper},
+        {"syntax-helper", NULL, check_helper_main},
 };
 
 static void help(FILE *f)

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check-files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <nbcid/fs.h>
+#include <nbcid/json.h>
+
+#define RULES_FILE ".nbcid.toml"
+#define RULES_BYTES ((size_t)256 << 10)
+#define DEPTH_MAX 64
+
+void rules_done(struct rules *r)
+{
+        free(r->dir);
+        free(r->root);
+        if (r->loaded)
+                repo_config_done(&r->config);
+        *r = (struct rules){.forced = r->forced};
+}
+
+static int no_memory(struct nb_err *err)
+{
+        return nb_fail(err, NB_E_NOMEM, "out of memory");
+}
+
+static int load(struct rules *r, const char *file, struct nb_err *err)
+{
+        nb_auto_buf text = NB_BUF(RULES_BYTES);
+        int rc = nb_read_file(AT_FDCWD, file, &text, err);
+
+        if (rc == 0)
+                rc = repo_config_parse(nb_buf_str(&text), text.len, &r->config, err);
+        r->loaded = rc == 0;
+        return rc < 0 ? nb_wrap(err, rc, "%s", file) : 0;
+}
+
+/* From dir (absolute) up to the repository's root; owned, NULL: none. */
+static char *find_up(const char *dir)
+{
+        nb_auto_free char *at = nb_strdup(dir);
+
+        while (at) {
+                nb_auto_free char *file = nb_asprintf("%s/" RULES_FILE, at);
+                nb_auto_free char *git = nb_asprintf("%s/.git", at);
+                char *slash = strrchr(at, '/');
+
+                if (file && access(file, F_OK) == 0)
+                        return nb_strdup(*at ? at : "/");
+                if (!slash || (git && access(git, F_OK) == 0))
+                        return NULL;
+                *slash = '\0';
+        }
+        return NULL;
+}
+
+int rules_find(struct rules *r, const char *dir, const struct repo_config **ret, struct nb_err *err)
+{
+        nb_auto_free char *real = NULL, *file = NULL;
+        int rc = 0;
+
+        if (!r->dir || (!r->forced && !nb_streq(r->dir, dir))) {
+                rules_done(r);
+                real = realpath(dir, NULL);
+                if (!real)
+                        return nb_fail_errno(err, errno, "%s", dir);
+                r->root = r->forced ? files_dir(r->forced) : find_up(real);
+                if (r->root)
+                        file = r->forced ? nb_strdup(r->forced)
+                                         : nb_asprintf("%s/" RULES_FILE, r->root);
+                if (r->root && !file)
+                        return no_memory(err);
+                if (file)
+                        rc = load(r, file, err);
+                if (rc < 0)
+                        return rc;
+                r->dir = nb_strdup(dir);
+                if (!r->dir)
+                        return no_memory(err);
+        }
+        *ret = r->loaded ? &r->config : NULL;
+        return 0;
+}
+
+char *files_dir(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        if (!slash)
+                return nb_strdup(".");
+        return slash == path ? nb_strdup("/") : nb_strndup(path, (size_t)(slash - path));
+}
+
+/* Its path as the globs of the rules see it, below where they are; owned, NULL
+ * when memory is out. */
+static char *relative(const struct rules *r, const char *path)
+{
+        nb_auto_free char *real = realpath(path, NULL), *root = realpath(r->root, NULL);
+
+        if (real && root && nb_starts_with(real, root) && real[strlen(root)] == '/')
+                return nb_strdup(real + strlen(root) + 1);
+        return nb_strdup(path);
+}
+
+/* 1: yes, 0: no. */
+static int wanted(struct rules *r, const char *dir, const char *path, struct nb_err *err)
+{
+        const struct repo_config *config;
+        int rc = rules_find(r, dir, &config, err);
+
+        if (rc < 0 || !config)
+                return rc < 0 ? rc : 1;
+        nb_auto_free char *below = relative(r, path);
+        return below ? repo_config_wants(config, below) : no_memory(err);
+}
+
+int rules_parameters(const struct rules *r, const char *path, struct nb_strv *ret,
+                     struct nb_err *err)
+{
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
+        nb_auto_free char *below = NULL, *json = NULL;
+        const char *key;
+        int rc;
+
+        if (!r->loaded)
+                return 0;
+        below = relative(r, path);
+        if (!below)
+                return no_memory(err);
+        rc = repo_config_parameters(&r->config, below, &json, err);
+        if (rc < 0 || !json)
+                return rc < 0 ? rc : 0;
+        rc = nb_json_read(json, strlen(json),
+                          &(struct nb_json_limits){.bytes = RULES_BYTES, .depth = 16}, &t, NULL,
+                          err);
+        for (size_t i = 0; rc == 0 && i < nb_json_size(nb_json_root(t)); i++) {
+                (void)nb_json_member(nb_json_root(t), i, &key);
+                if (nb_strv_add(ret, key) < 0)
+                        rc = no_memory(err);
+        }
+        return rc;
+}
+
+static int not_skipped(const struct dirent *d)
+{
+        static const char *const skipped[] = {".", "..", ".git", ".ipynb_checkpoints"};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(skipped); i++)
+                if (nb_streq(d->d_name, skipped[i]))
+                        return 0;
+        return 1;
+}
+
+static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv *ret,
+                struct nb_err *err);
+
+static int visit(struct rules *r, const char *dir, const char *name, unsigned depth,
+                 struct nb_strv *ret, struct nb_err *err)
+{
+        nb_auto_free char *path =
+                nb_streq(dir, ".")
+                        ? nb_strdup(name)
+                        : nb_asprintf("%s%s%s", dir, nb_ends_with(dir, "/") ? "" : "/", name);
+        struct stat st;
+        int rc;
+
+        if (!path)
+                return no_memory(err);
+        if (lstat(path, &st) < 0)
+                return nb_fail_errno(err, errno, "%s", path);
+        if (S_ISDIR(st.st_mode))
+                return walk(r, path, depth + 1, ret, err);
+        if (!nb_ends_with_nocase(name, ".ipynb") || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+                return 0;
+        rc = wanted(r, dir, path, err);
+        if (rc <= 0)
+                return rc;
+        return nb_strv_add(ret, path) < 0 ? no_memory(err) : 0;
+}
+
+static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv *ret,
+                struct nb_err *err)
+{
+        struct dirent **names;
+        int n, rc = 0;
+
+        if (depth > DEPTH_MAX)
+                return nb_fail(err, NB_E_LIMIT, "%s: directories are nested over %u deep", dir,
+                               DEPTH_MAX);
+        n = scandir(dir, &names, not_skipped, alphasort);
+        if (n < 0)
+                return nb_fail_errno(err, errno, "%s", dir);
+        for (int i = 0; i < n; i++) {
+                if (rc == 0)
+                        rc = visit(r, dir, names[i]->d_name, depth, ret, err);
+                free(names[i]);
+        }
+        free(names);
+        return rc;
+}
+
+int files_find(struct rules *r, const char *path, struct nb_strv *ret, struct nb_err *err)
+{
+        struct stat st;
+
+        if (!nb_streq(path, "-")) {
+                if (stat(path, &st) < 0)
+                        return nb_fail_errno(err, errno, "%s", path);
+                if (S_ISDIR(st.st_mode))
+                        return walk(r, path, 0, ret, err);
+        }
+        return nb_strv_add(ret, path) < 0 ? no_memory(err) : 0;
+}

@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`nbcid check` from outside.
+
+Usage: test_check.py NBCID [PART-OF-A-TEST'S-NAME]. Prints TAP. Needs /usr/bin/python3 with
+IPython; what else is missing (R, bubblewrap) is skipped by name.
+"""
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+
+NBCID = os.path.abspath(sys.argv[1])
+PYTHON = '/usr/bin/python3'
+TOKEN = 'ghp_' + 'abcdefghijklmnopqrstuvwxyz0123456789'  # in two parts, for other scanners
+TESTS = []
+
+
+class Skip(Exception):
+    pass
+
+
+def test(fn):
+    TESTS.append(fn)
+    return fn
+
+
+def notebook(*cells, language='python', kernel='python3', **metadata):
+    spec = {'name': kernel, 'display_name': kernel, 'language': language}
+    return {'nbformat': 4, 'nbformat_minor': 5, 'metadata': {'kernelspec': spec, **metadata},
+            'cells': [{'cell_type': 'code', 'id': f'c{i}', 'metadata': {}, 'outputs': [],
+                       'execution_count': None, 'source': s.splitlines(True)}
+                      for i, s in enumerate(cells)]}
+
+
+BAD = notebook('a = 1', 'b = 2\nprint((b)', '%time foo(\nbar(')
+
+
+class Place:
+    """A directory with files; check() runs there."""
+
+    def __init__(self, **files):
+        self.files = files
+
+    def __enter__(self):
+        self.tmp = tempfile.TemporaryDirectory(prefix='nbcid-check-')
+        self.dir = self.tmp.name
+        for name, content in self.files.items():
+            self.write(name, content)
+        return self
+
+    def __exit__(self, *exc):
+        self.tmp.cleanup()
+
+    def write(self, name, content):
+        path = os.path.join(self.dir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8') as f:
+            f.write(content if isinstance(content, str) else json.dumps(content, indent=1))
+
+    def check(self, *args, status=0, text=None):
+        done = subprocess.run([NBCID, 'check', '--python', PYTHON, *args], cwd=self.dir, input=text,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding='utf-8',
+                              timeout=120, check=False)
+        self.err = done.stderr
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    def findings(self, *args, status=0, text=None):
+        out = json.loads(self.check('--format', 'json', *args, status=status, text=text))
+        return {n['path']: n for n in out['notebooks']}
+
+
+def rules(n):
+    return [(f['severity'], f['rule'], f.get('cell'), f.get('cell_line')) for f in n['findings']]
+
+
+@test
+def a_good_notebook_passes():
+    with Place(**{'a.ipynb': notebook('import os', '%matplotlib inline\n!ls', 'await f()')}) as p:
+        assert p.check('a.ipynb') == '1 notebook: 0 errors, 0 warnings\n'
+        assert p.err == ''
+
+
+@test
+def people_see_cell_line_file_line_and_caret():
+    with Place(**{'a.ipynb': BAD}) as p:
+        out = p.check('a.ipynb', status=1)
+        with open(os.path.join(p.dir, 'a.ipynb'), encoding='utf-8') as f:
+            line = 1 + next(i for i, s in enumerate(f) if 'print((b)' in s)
+        assert out.startswith(
+            f'a.ipynb: cell 2 line 2 (line {line} of the file): error[syntax]: '
+            "SyntaxError: '(' was never closed\n    print((b)\n         ^\n  remedy: "), out
+        assert out.endswith('1 notebook: 2 errors, 0 warnings\n'), out
+        assert '\x1b' not in out
+
+
+@test
+def directories_are_searched_and_rules_keep_out():
+    good, bad = notebook('1'), notebook('(')
+    with Place(**{'x/a.ipynb': good, 'x/B.IPYNB': bad, 'x/.ipynb_checkpoints/a.ipynb': bad,
+                  'x/scratch/c.ipynb': bad, 'x/d.txt': '(', '.git/e.ipynb': bad,
+                  '.nbcid.toml': '[notebooks]\nexclude = ["x/scratch/**"]\n'}) as p:
+        os.symlink(p.dir, os.path.join(p.dir, 'x/loop'))
+        assert sorted(p.findings('x', status=1)) == ['x/B.IPYNB', 'x/a.ipynb']
+        assert sorted(p.findings('.', status=1)) == ['x/B.IPYNB', 'x/a.ipynb']
+        # named itself, it is looked at
+        assert sorted(p.findings('x/scratch/c.ipynb', status=1)) == ['x/scratch/c.ipynb']
+
+
+@test
+def standard_input():
+    with Place() as p:
+        out = p.findings('-', status=1, text=json.dumps(BAD))
+        assert rules(out['-'])[0] == ('error', 'syntax', 2, 2)
+
+
+@test
+def levels_come_from_the_repository():
+    nb = notebook('open("/home/ann/x")', '(')
+    with Place(**{'repo/.git/x': '', 'repo/a/n.ipynb': nb, '.nbcid.toml': '[check]\nsyntax="off"\n',
+                  'repo/.nbcid.toml': '[check]\nsyntax = "warn"\nabsolute_paths = "error"\n',
+                  'own.toml': '[check]\nsyntax = "off"\n'}) as p:
+        n = p.findings('repo/a/n.ipynb', status=1)['repo/a/n.ipynb']
+        assert rules(n) == [('warning', 'syntax', 2, 1), ('error', 'absolute_paths', 1, 1)], n
+        assert rules(p.findings('--config', 'own.toml', 'repo')['repo/a/n.ipynb']) == []
+        os.remove(os.path.join(p.dir, 'repo/.nbcid.toml'))
+        # what is above the repository's root is not its own
+        assert rules(p.findings('repo', status=1)['repo/a/n.ipynb']) == [('error', 'syntax', 2, 1)]
+        p.write('repo/.nbcid.toml', '[check]\nsyntax = "loud"\n')
+        p.check('repo', status=2)
+        assert '.nbcid.toml:2: key \'syntax\' in [check]' in p.err, p.err
+
+
+@test
+def declared_parameters_need_a_cell():
+    rule = '[[job]]\nnotebook = "a/*.ipynb"\nparameters = { alpha = 1, beta = 2 }\n'
+    tagged = notebook('alpha = 3')
+    tagged['cells'][0]['metadata']['tags'] = ['parameters']
+    with Place(**{'.nbcid.toml': rule, 'a/n.ipynb': notebook('1'), 'a/t.ipynb': tagged,
+                  'b.ipynb': notebook('1')}) as p:
+        found = p.findings('.', status=1)
+        assert rules(found['a/n.ipynb']) == [('error', 'parameters', None, None)], found
+        assert rules(found['a/t.ipynb']) == [('warning', 'parameters_unknown', 1, None)], found
+        assert 'beta' in found['a/t.ipynb']['findings'][0]['message']
+        assert rules(found['b.ipynb']) == []
+
+
+@test
+def warnings_count_when_strict():
+    with Place(**{'a.ipynb': notebook(f't = "{TOKEN}"')}) as p:
+        out = p.check('a.ipynb')
+        assert 'warning[secret]' in out and out.endswith('0 errors, 1 warning\n')
+        out = p.check('--strict', 'a.ipynb', status=1)
+        assert 'error[secret]' in out and out.endswith('1 error, 0 warnings\n')
+
+
+@test
+def no_format_shows_a_secret():
+    nb = notebook(f't = "{TOKEN}" + (')
+    nb['cells'][0]['outputs'] = [{'output_type': 'stream', 'name': 'stdout', 'text': [TOKEN]}]
+    nb['cells'][0][TOKEN] = 1
+    with Place(**{'a.ipynb': nb}) as p:
+        for form in 'human', 'json', 'sarif', 'github':
+            out = p.check('--format', form, 'a.ipynb', status=1)
+            assert TOKEN not in out and 'GitHub token' in out, out
+
+
+@test
+def github_commands():
+    with Place(**{'a,b.ipynb': BAD}) as p:
+        lines = p.check('--format', 'github', 'a,b.ipynb', status=1).splitlines()
+        assert len(lines) == 2
+        assert re.fullmatch(r"::error file=a%2Cb\.ipynb,line=\d+,title=syntax::cell 2 line 2: "
+                            r"SyntaxError: '\(' was never closed%0A[^\n]+", lines[0]), lines
+
+
+def required(value, what, schema):
+    """The part of the SARIF 2.1.0 schema that our logs touch: required and allowed members."""
+    members, must = schema
+    assert isinstance(value, dict) and must <= set(value) <= set(members), (what, value)
+    for key, inner in members.items():
+        if key not in value:
+            continue
+        if isinstance(inner, list):
+            assert isinstance(value[key], list), (what, key)
+            for item in value[key]:
+                required(item, key, inner[0])
+        elif isinstance(inner, tuple):
+            required(value[key], key, inner)
+        else:
+            assert isinstance(value[key], inner), (what, key)
+
+
+TEXT = ({'text': str}, {'text'})
+REGION = ({'startLine': int}, set())
+PHYSICAL = ({'artifactLocation': ({'uri': str}, set()), 'region': REGION}, set())
+LOCATION = ({'physicalLocation': PHYSICAL,
+             'logicalLocations': [({'fullyQualifiedName': str}, set())]}, set())
+RESULT = ({'ruleId': str, 'level': str, 'message': TEXT, 'locations': [LOCATION]}, {'message'})
+DRIVER = ({'name': str, 'version': str, 'rules': [({'id': str}, {'id'})]}, {'name'})
+SARIF = ({'$schema': str, 'version': str,
+          'runs': [({'tool': ({'driver': DRIVER}, {'driver'}), 'results': [RESULT]}, {'tool'})]},
+         {'version', 'runs'})
+
+
+@test
+def sarif_is_of_its_schema():
+    with Place(**{'a b.ipynb': BAD, 'c.ipynb': notebook('1'), 'd.ipynb': '{'}) as p:
+        log = json.loads(p.check('--format', 'sarif', '.', status=1))
+        required(log, 'log', SARIF)
+        assert log['version'] == '2.1.0'
+        run = log['runs'][0]
+        known = {r['id'] for r in run['tool']['driver']['rules']}
+        assert len(run['results']) == 3
+        for r in run['results']:
+            place = r['locations'][0]['physicalLocation']
+            assert r['level'] in ('error', 'warning') and r['ruleId'] in known
+            assert place['artifactLocation']['uri'] in ('a%20b.ipynb', 'd.ipynb')
+            assert place['region']['startLine'] >= 1
+
+
+@test
+def colour_only_on_a_terminal():
+    def on_terminal(**env):
+        ours, theirs = pty.openpty()
+        p = subprocess.Popen([NBCID, 'check', '--python', PYTHON, 'a.ipynb'], stdout=theirs,
+                             cwd=place.dir, env={'PATH': os.environ['PATH'], **env})
+        os.close(theirs)
+        out = b''
+        try:
+            while chunk := os.read(ours, 4096):
+                out += chunk
+        except OSError:
+            pass
+        os.close(ours)
+        assert p.wait(60) == 1
+        return b'\x1b[' in out
+    with Place(**{'a.ipynb': BAD}) as place:
+        assert on_terminal(TERM='xterm')
+        assert not on_terminal(TERM='xterm', NO_COLOR='1')
+        assert not on_terminal(TERM='dumb')
+
+
+@test
+def wrong_usage_and_unreadable_files_are_2():
+    with Place(**{'a.ipynb': BAD}) as p:
+        p.check(status=2)
+        p.check('--format', 'xml', 'a.ipynb', status=2)
+        assert 'human, json, sarif, github' in p.err
+        p.check('--nonsense', 'a.ipynb', status=2)
+        out = p.check('missing.ipynb', 'a.ipynb', status=2)
+        assert 'missing.ipynb' in p.err and 'SyntaxError' in out  # the others are checked
+        assert 'Usage: nbcid check' in p.check('--help')
+
+
+@test
+def what_is_no_notebook_is_a_finding():
+    with Place(**{'a.ipynb': '<<<<<<< HEAD\n', 'b.ipynb': '', 'c.ipynb': '{"cells": 1}'}) as p:
+        for n in p.findings('.', status=1).values():
+            assert all(f['rule'].startswith('format/') for f in n['findings']), n
+            assert n['findings'], n
+
+
+@test
+def nothing_is_executed():
+    evil = 'import os\nos.makedirs("made-by-code")\nraise SystemExit(9)'
+    nb = notebook(evil, '!touch made-by-magic', '%%time\nopen("m", "w")')
+    with Place(**{'a.ipynb': nb}) as p:
+        p.check('a.ipynb')
+        assert sorted(os.listdir(p.dir)) == ['a.ipynb']
+
+
+@test
+def hostile_cells_do_no_harm():
+    cells = ['(' * 20000, '-' * 200000 + '1', 'x' + '[0' * 5000, 'a\0b', '%' * 5000,
+             '{' * 150 + '}' * 150,
+             'f"' + '{' * 200, '"' * 9999, '\\' * 9999, '%who\n' * 60, 'lambda:' * 9000 + '1',
+             'not ' * 50000 + '1', '9' * 100000,
+             ''.join(' ' * i + 'if 1:\n' for i in range(150))]
+    with Place(**{'a.ipynb': notebook(*cells, 'print(')}) as p:
+        n = p.findings('a.ipynb', status=1)['a.ipynb']
+        told = {f.get('cell') for f in n['findings']}
+        # it may have ended the process, which is said once, or been told cell by cell
+        assert told == {None} or {1, len(cells) + 1} <= told, told
+
+
+@test
+def other_languages():
+    nb = notebook('x <- 1', 'if (', 'f(x))', language='R', kernel='ir')
+    with Place(**{'r.ipynb': nb}) as p:
+        n = p.findings('r.ipynb')['r.ipynb']
+        assert n['findings'] == []
+        assert n['notes'] == ['cells in R are not checked (use --kernel-check)']
+        if not os.path.exists('/usr/share/jupyter/kernels/ir'):
+            raise Skip('there is no R kernel here')
+        n = p.findings('--kernel-check', 'r.ipynb', status=1)['r.ipynb']
+        assert [f['cell'] for f in n['findings']] == [2, 3] and n['notes'] == [], n
+
+
+@test
+def a_kernel_that_is_not_there_is_a_warning():
+    with Place(**{'j.ipynb': notebook('1', language='julia', kernel='julia-0.1')}) as p:
+        n = p.findings('--kernel-check', 'j.ipynb')['j.ipynb']
+        assert rules(n) == [('warning', 'syntax', 1, None)], n
+        assert 'not checked: kernel julia-0.1: NoSuchKernel' in n['findings'][0]['message']
+
+
+@test
+def without_ipython_nothing_is_blamed_wrongly():
+    with tempfile.TemporaryDirectory(prefix='nbcid-venv-') as venv:
+        subprocess.run([PYTHON, '-m', 'venv', '--without-pip', venv], check=True)
+        python = os.path.join(venv, 'bin/python')
+        cells = ['%time x', 'x = !ls\ny = 1', 'x?', '%%bash\nif', '!ls \\\n (',
+                 'for x in y:\n  %who', 'print((', '%time\nprint((']
+        with Place(**{'a.ipynb': notebook(*cells)}) as p:
+            n = p.findings('--python', python, 'a.ipynb', status=1)['a.ipynb']
+            assert rules(n) == [('error', 'syntax', 7, 1), ('warning', 'syntax', 8, None)], n
+
+
+@test
+def the_sandbox_shows_no_home_and_no_network():
+    if subprocess.run(['bwrap', '--ro-bind', '/', '/', 'true'], check=False,
+                      stderr=subprocess.DEVNULL).returncode:
+        raise Skip('bubblewrap does not work here')
+    with Place(**{'a.ipynb': notebook('1')}) as p:
+        probe = os.path.join(p.dir, 'python')
+        p.write('python', '#!/bin/sh\nls -d "$HOME"/.[a-z]* /home/*/* >&2\n'
+                          'grep -c : /proc/net/dev >&2\nid -u >&2\n'
+                          'echo "home: $(ls /root /home 2>&1 | wc -l)" >&2\n'
+                          'echo "nets: $(grep -c : /proc/net/dev); env: $(env | wc -l)" >&2\n'
+                          'exit 1\n')
+        os.chmod(probe, 0o755)
+        n = p.findings('--sandbox', 'bubblewrap', '--python', probe, 'a.ipynb')['a.ipynb']
+        assert 'nets: 1; env: ' in n['findings'][0]['message'], n
+
+
+def main():
+    failed = 0
+    tests = [t for t in TESTS if len(sys.argv) < 3 or sys.argv[2] in t.__name__]
+    print(f'1..{len(tests)}')
+    for i, t in enumerate(tests, 1):
+        try:
+            t()
+            print(f'ok {i} {t.__name__}', flush=True)
+        except Skip as e:
+            print(f'ok {i} {t.__name__} # SKIP {e}', flush=True)
+        except Exception:
+            failed += 1
+            print(f'not ok {i} {t.__name__}')
+            print('# ' + traceback.format_exc().replace('\n', '\n# '), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
