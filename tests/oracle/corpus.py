@@ -5,11 +5,13 @@ They are downloaded once, by pip, into a folder that stays; what pip gets must h
 that packages.txt names.  Nothing of them is run or installed, but pip runs their build systems
 to learn their names.
 """
+import concurrent.futures
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PACKAGES = os.path.join(HERE, "packages.txt")
@@ -36,27 +38,35 @@ def run(argv, **kwargs):
                        f"package index: {' '.join(argv)}\n{done.stdout[-2000:]}")
 
 
+def fetch_one(python, folder, line):
+    name = line.split()[0]
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        listed = os.path.join(scratch, "wanted.txt")
+        with open(listed, "w", encoding="utf-8") as f:
+            f.write(line)
+        began = time.monotonic()
+        # the source of this package only: its build system may come as wheels
+        run([python, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
+             "--no-binary", name.split("==")[0], "--dest", scratch, "--requirement", listed],
+            timeout=300)
+        os.rename(archive(scratch, name), archive(folder, name))
+    print(f"# {name} in {time.monotonic() - began:.0f} s", flush=True)
+
+
 def fetch(folder):
     """Make sure that all packages are in folder."""
     os.makedirs(folder, exist_ok=True)
-    missing = [name for name in names() if not os.path.exists(archive(folder, name))]
+    with open(PACKAGES, encoding="utf-8") as f:
+        missing = [line for line in f if line.strip() and not line.startswith("#")
+                   and not os.path.exists(archive(folder, line.split()[0]))]
     if not missing:
         return
     print(f"# downloading {len(missing)} packages into {folder}, once", flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        venv = os.path.join(scratch, "venv")
-        run([sys.executable, "-m", "venv", venv])
-        with open(PACKAGES, encoding="utf-8") as f:
-            wanted = [line for line in f if line.split()[:1] and line.split()[0] in missing]
-        listed = os.path.join(scratch, "missing.txt")
-        with open(listed, "w", encoding="utf-8") as f:
-            f.writelines(wanted)
-        got = os.path.join(scratch, "got")
-        run([os.path.join(venv, "bin/python"), "-m", "pip", "download", "--quiet", "--no-deps",
-             "--no-binary", ":all:", "--require-hashes", "--dest", got, "--requirement", listed],
-            timeout=900)
-        for name in missing:
-            os.rename(archive(got, name), archive(folder, name))
+        run([sys.executable, "-m", "venv", scratch])
+        python = os.path.join(scratch, "bin/python")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda line: fetch_one(python, folder, line), missing))
 
 
 def notebooks(folder):
