@@ -26,6 +26,9 @@ struct nb_json_limits {
         unsigned depth; /* of arrays and objects; 0 lets none in */
         size_t string;  /* bytes of one string or key, decoded; 0: no limit of its own */
         size_t values;  /* values in all, keys not counted; 0: no limit of its own */
+        /* Of text in pieces: of a string that is longer, callbacks may get less from
+         * its middle, so that it need not be kept until it ends; 0: all of it. */
+        size_t keep;
 };
 
 struct nb_json_pos {

@@ -79,10 +79,11 @@ int notebook_judge(const char *p, size_t n, struct notebook_verdict *ret, struct
 int notebook_check_format(const char *p, size_t n, uint64_t max_bytes, struct findings *to,
                           struct nb_err *err);
 
-/* The same for a notebook that comes in pieces, cut anywhere.  Memory does not
- * grow with the notebook but by some twenty bytes for each cell id, and by the
- * longest string of it.  to is borrowed; errors are appended at the end, or
- * when the text turns out to be no JSON; what is fed after that is not read. */
+/* The same for a notebook that comes in pieces, cut anywhere (a finding about
+ * what follows the first MiB of a name or tag may be missed).  Memory does not
+ * grow with the notebook, but by some twenty bytes for each cell id.  to is borrowed; errors are
+ * appended at the end, or when the text turns out to be no JSON; what is fed after that is not
+ * read. */
 struct notebook_format;
 int notebook_format_new(uint64_t max_bytes, struct findings *to, struct notebook_format **ret,
                         struct nb_err *err);

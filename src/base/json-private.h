@@ -23,5 +23,8 @@ enum json_scan { JSON_SCAN_END, JSON_SCAN_CUT, JSON_SCAN_BAD };
  * first, and *ret_what says what it is (JSON_SCAN_BAD); to a sequence that the
  * end cuts off (JSON_SCAN_CUT), unless last says that nothing follows; or to n. */
 enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const char **ret_what);
+/* How many of the bytes, which json_scan() has been over, are the inside of a
+ * string that goes on after them: no quote, whole escapes of one character. */
+size_t json_string_run(const char *p, size_t n);
 /* How many newlines. */
 size_t json_count_lines(const char *p, size_t n);

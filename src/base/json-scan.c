@@ -195,6 +195,33 @@ enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const ch
         return JSON_SCAN_END;
 }
 
+size_t json_string_run(const char *p, size_t n)
+{
+        size_t i = 0;
+
+        while (i < n) {
+                while (n - i >= sizeof(bytes)) {
+                        bytes v = load(p + i);
+                        /* 0 to 31 are no part of a string; bytes from 0x80 on are below 0 */
+                        bytes control = (bytes)(v >= 0) & (bytes)(v < 0x20);
+
+                        if (any(control | (bytes)(v == '"') | (bytes)(v == '\\')))
+                                break;
+                        i += sizeof(bytes);
+                }
+                if (i < n && p[i] == '\\') {
+                        if (n - i < 2 || !memchr("\"\\/bfnrt", p[i + 1], 8))
+                                break;
+                        i += 2;
+                } else if (i < n) {
+                        if (p[i] == '"' || (unsigned char)p[i] < 0x20)
+                                break;
+                        i++;
+                }
+        }
+        return i;
+}
+
 size_t json_count_lines(const char *p, size_t n)
 {
         size_t i = 0, lines = 0;

@@ -221,13 +221,31 @@ static int fail_bad(struct nb_json_reader *r, unsigned char c, const char *what)
         return fail_at(r, offset, nb_fail(r->err, NB_E_INVALID, "%s", what));
 }
 
+/* Leave out the middle of a long string, which yajl would keep until its end;
+ * answers how many bytes of the n. */
+static size_t skip_middle(struct nb_json_reader *r, const char *p, size_t n)
+{
+        size_t at = r->base + r->n;
+
+        if (!r->limits.keep || !r->open || r->open_text[0] != '"' ||
+            at - r->open_at.offset <= r->limits.keep)
+                return 0;
+        n = json_string_run(p, n);
+        if (n > 0) {
+                next_piece(r, p, n);
+                leave_piece(r);
+        }
+        return n;
+}
+
 /* Scan and take what can be taken; what the end cuts off waits in the tail. */
 static int take_text(struct nb_json_reader *r, const char *p, size_t n, bool last)
 {
         const char *what = NULL;
         size_t i = 0;
         enum json_scan stop = json_scan(p, n, last, &i, &what);
-        int ret = i > 0 ? take_piece(r, p, i) : 0;
+        size_t skipped = skip_middle(r, p, i);
+        int ret = i > skipped ? take_piece(r, p + skipped, i - skipped) : 0;
 
         if (ret < 0 || stop == JSON_SCAN_END)
                 return ret;

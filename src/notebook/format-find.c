@@ -63,7 +63,9 @@ static void put_key(struct nb_buf *b, const char *s, size_t n)
         nb_auto_free char *clean = NULL;
 
         if (is_word(s, n)) {
-                nb_buf_printf(b, "%s%.*s", b->len ? "." : "", (int)n, s);
+                if (b->len > 0)
+                        nb_buf_putc(b, '.');
+                nb_buf_append(b, s, n);
                 return;
         }
         clean = nb_utf8_clean(s, n, true);
@@ -120,8 +122,13 @@ int format_hold(struct notebook_format *f, enum what what, struct when when,
 {
         struct tally *tally;
         struct frame *top = &f->stack[f->depth - 1];
+        /* A notebook of 4.5 has a finding for each id, until its end says that it
+         * is of 4.5: those make do without texts of their own. */
+        bool cell = top->spot == SPOT_CELL && rule;
         struct held *h;
 
+        if (what == WHAT_FORBIDDEN && rule)
+                s = NULL;
         if (!when.minors || !when.cell || !when.output)
                 return 0;
         tally = tally_of(f, what, when);
@@ -144,9 +151,11 @@ int format_hold(struct notebook_format *f, enum what what, struct when when,
         };
         if (top->spot == SPOT_TEXT && f->stack[f->depth - 2].spot == SPOT_CELL)
                 h->cell_line = top->index;
-        h->path = path_of(f, what != WHAT_REQUIRED && what != WHAT_NO_ID);
-        h->detail = s ? nb_utf8_clean(s, (size_t)text_shown(s, n), true) : NULL;
-        if (!h->path || (s && !h->detail)) {
+        if (!cell)
+                h->path = path_of(f, what != WHAT_REQUIRED);
+        if (s)
+                h->detail = nb_utf8_clean(s, (size_t)text_shown(s, n), true);
+        if ((!cell && !h->path) || (s && !h->detail)) {
                 held_done(h);
                 return nb_fail(err, NB_E_NOMEM, "no memory for a finding");
         }
@@ -292,7 +301,7 @@ static void put_forbidden(struct nb_buf *b, const struct held *h)
                               h->rule->key, __builtin_ctz(h->rule->minors));
                 return;
         }
-        nb_buf_printf(b, "\"%s\" is no member of ", h->detail);
+        nb_buf_printf(b, "\"%s\" is no member of ", h->rule ? h->rule->key : h->detail);
         put_owner(b, h);
 }
 
@@ -394,6 +403,15 @@ int format_say(struct notebook_format *f, enum finding_severity severity, const 
         return findings_add_take(f->to, &x, err);
 }
 
+/* Of a cell, or of a member that the table knows. */
+static char *cell_path(const struct held *h)
+{
+        bool whole = h->what == WHAT_REQUIRED || h->what == WHAT_NO_ID;
+
+        return nb_asprintf("cells[%lld]%s%s", (long long)h->cell - 1, whole ? "" : ".",
+                           whole ? "" : h->rule->key);
+}
+
 static int tell_held(struct notebook_format *f, struct held *h, struct nb_err *err)
 {
         struct finding x = {
@@ -407,9 +425,11 @@ static int tell_held(struct notebook_format *f, struct held *h, struct nb_err *e
                 .remedy = nb_strdup(remedy_of(h)),
         };
 
-        if (*h->path)
+        if (!h->path)
+                x.path = cell_path(h);
+        else if (*h->path)
                 x.path = NB_TAKE(h->path);
-        if (!x.message || !x.remedy) {
+        if (!x.message || !x.remedy || (!h->path && !x.path)) {
                 finding_done(&x);
                 return nb_fail(err, NB_E_NOMEM, "no memory for a finding");
         }

@@ -16,11 +16,13 @@
 #include "text.h"
 
 #define MAX_DEPTH 256
+/* Bytes of a string from which on the rest does not matter: images. */
+#define KEEP ((size_t)1 << 20)
 
 int notebook_format_new(uint64_t max_bytes, struct findings *to, struct notebook_format **ret,
                         struct nb_err *err)
 {
-        const struct nb_json_limits limits = {.bytes = SIZE_MAX, .depth = MAX_DEPTH};
+        const struct nb_json_limits limits = {.bytes = SIZE_MAX, .depth = MAX_DEPTH, .keep = KEEP};
         struct notebook_format *f = calloc(1, sizeof(*f));
         int r;
 

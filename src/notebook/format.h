@@ -160,7 +160,7 @@ struct held {
         unsigned type; /* that it has */
         int64_t cell;
         size_t cell_line;
-        char *path;   /* owned */
+        char *path;   /* owned; NULL: of a cell, or of a member of it */
         char *detail; /* owned: the key or value, cleaned; or NULL */
 };
 

@@ -13,9 +13,6 @@
 void set_init(struct set *s)
 {
         *s = (struct set){.texts = NB_BUF(TEXTS_MAX)};
-        /* Without entropy, early at boot, the seed is 0: slow at worst. */
-        if (getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) != sizeof(s->seed))
-                s->seed = 0;
 }
 
 void set_done(struct set *s)
@@ -78,6 +75,10 @@ static int grow(struct set *s)
 {
         struct set big = *s;
 
+        /* Without entropy, early at boot, the seed is 0: slow at worst. */
+        if (s->cap == 0 && getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) != sizeof(s->seed))
+                s->seed = 0;
+        big.seed = s->seed;
         big.cap = s->cap ? 2 * s->cap : FIRST_CAP;
         big.slots = nb_alloc_array(big.cap, sizeof(*big.slots));
         if (!big.slots)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <nbcid/json.h>
 #include <nbcid/mem.h>
+#include <nbcid/str.h>
 
 #include "nbtest.h"
 
@@ -182,6 +183,44 @@ TEST(pieces_may_be_cut_anywhere)
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(texts); i++)
                 same_in_pieces(texts[i], strlen(texts[i]), &wide);
+}
+
+/* Of long strings the middle goes, and nothing else: not what is wrong in it. */
+TEST(long_strings_may_lose_their_middle)
+{
+        static const struct {
+                const char *text, *said;
+        } cases[] = {
+                {"[\"abcdefghijklmnopqrstuvwxyz\",7]", "[ s(abc"},
+                {"[\"abcdefghijklmnopqrst\\n\\\"\\\\z\", 8, \"x\"]", "[ s(abc"},
+                {"[\"abcdefghijklmnopqrst\\u00e9\xc3\xa9z\"]", "[ s(abc"},
+                {"[\"abcdefghijklmnop\nrst\"]", "[ "},
+                {"[\"abcdefghijklmnop\\qrst\"]", "[ "},
+                {"[\"abcdefghijklmnopqrst\\", "[ "},
+        };
+        struct nb_json_limits l = {.bytes = 1000, .depth = 4};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
+                for (size_t step = 1; step < 12; step++) {
+                        const char *text = cases[i].text;
+                        struct outcome all, some;
+
+                        l.keep = 0;
+                        all = in_pieces(text, strlen(text), step, &l);
+                        l.keep = 4;
+                        some = in_pieces(text, strlen(text), step, &l);
+                        CHECK_INT(some.r, all.r);
+                        CHECK_INT(some.pos.offset, all.pos.offset);
+                        CHECK_INT(some.pos.column, all.pos.column);
+                        if (all.r < 0)
+                                CHECK_STR(some.err.msg, all.err.msg);
+                        CHECK(nb_starts_with(nb_buf_str(&some.said), cases[i].said));
+                        CHECK(some.said.len <= all.said.len);
+                        if (all.r == 0)
+                                CHECK(some.said.len < all.said.len - 5);
+                        nb_buf_done(&all.said);
+                        nb_buf_done(&some.said);
+                }
 }
 
 struct marks {
