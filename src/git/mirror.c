@@ -195,11 +195,24 @@ int mirror_commit(struct git_mirror *m, const git_oid *id, git_commit **ret, str
         return 1;
 }
 
+/* A helper that was killed while it set the reference left libgit2's lock file,
+ * which nobody else would ever remove.  Whoever writes has the mirror to
+ * himself, so the file is nobody's. */
+static bool ref_unlock(const struct git_mirror *m, const char *name)
+{
+        nb_auto_free char *file = nb_asprintf("%s/%s.lock", m->path, name);
+
+        nb_assert(m->exclusive);
+        return file && unlink(file) == 0;
+}
+
 static int ref_set(struct git_mirror *m, const char *name, const git_oid *id, struct nb_err *err)
 {
         git_reference *ref = NULL;
         int r = git_reference_create(&ref, m->repo, name, id, true, NULL);
 
+        if (r == GIT_ELOCKED && ref_unlock(m, name))
+                r = git_reference_create(&ref, m->repo, name, id, true, NULL);
         git_reference_free(ref);
         return r < 0 ? git_raise(err, NB_E_IO, r, "cannot set %s in %s", name, m->path) : 0;
 }

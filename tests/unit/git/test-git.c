@@ -410,6 +410,29 @@ TEST(a_damaged_mirror_is_made_anew)
         git_answer_done(&a);
 }
 
+/* One was killed in the middle of writing a reference. */
+TEST(a_lock_that_a_killed_helper_left_is_nobodys)
+{
+        struct git_answer a = {0};
+        struct nb_err err = {0};
+        const char *before, *after;
+
+        repo("locked");
+        before = commit("locked", "One");
+        struct git_request first = prepare_of("locked", url_of("locked"), before);
+        CHECK_OK(git_call(&first, &a, &err), &err);
+        git_answer_done(&a);
+        sh("locked", "echo '{}' >nb/b.ipynb");
+        after = commit("locked", "Two");
+        sh("mirrors/locked.git", text("touch refs/nbcid/%s.lock", after));
+        struct git_request r = prepare_of("locked", url_of("locked"), after);
+        r.before = before;
+        CHECK_OK(git_call(&r, &a, &err), &err);
+        CHECK_CHANGE(&a, "nb/b.ipynb", GIT_ADDED);
+        CHECK_STR(sh("mirrors/locked.git", text("git rev-parse refs/nbcid/%s", after)), after);
+        git_answer_done(&a);
+}
+
 TEST(a_helper_that_fails_is_told)
 {
         static const struct {
