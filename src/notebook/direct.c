@@ -247,6 +247,9 @@ int direct_check(const struct reading *g, unsigned kind, const char *where, cons
 {
         bool nomem;
 
+        if (!*at)
+                return reading_refuse(where, line, err,
+                                      "has nothing behind the '@'; write a URL or remove it");
         if (!(g->allow & kind))
                 return reading_refuse(where, line, err, "is refused: %s", kind_text(kind));
         if (has_credentials(at))

@@ -388,6 +388,10 @@ int reading_line(struct reading *g, const char *where, const char *dir, const ch
                 if (((unsigned char)*p < 0x20 && *p != '\t') || *p == 0x7f)
                         return reading_refuse(where, line, err,
                                               "holds a control character; write it again");
+        /* at the start of what we write it would be taken for a byte order mark */
+        if (strstr(line, "\xef\xbb\xbf"))
+                return reading_refuse(where, line, err,
+                                      "holds a byte order mark (U+FEFF); write it again");
         if (has_variable(line))
                 return reading_refuse(where, line, err,
                                       "is refused: it reads a variable of the host's environment; "

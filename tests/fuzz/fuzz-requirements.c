@@ -19,7 +19,8 @@
 static int read_file(void *arg, const char *path, struct nb_buf *ret, struct nb_err *err)
 {
         (void)arg;
-        PROPERTY(*path && *path != '/' && !strstr(path, "..") && !strstr(path, "//"));
+        PROPERTY(*path && *path != '/' && !strstr(path, "//") && !strstr(path, "/../"));
+        PROPERTY(!nb_starts_with(path, "../") && !nb_ends_with(path, "/..") && strcmp(path, ".."));
         if (strcmp(path, "d/a.txt") == 0)
                 return nb_buf_puts(ret, "a\n-r ../b.txt\n") < 0 ? nb_fail(err, NB_E_NOMEM, "out")
                                                                 : 1;

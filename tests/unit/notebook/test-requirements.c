@@ -180,6 +180,8 @@ TEST(garbage_is_told_from_requirements)
                 {"b[x", "extras that are broken"},
                 {"b (>=1", "a parenthesis"},
                 {"b;", "nothing behind the ';'"},
+                {"b @", "nothing behind the '@'"},
+                {"b \xef\xbb\xbf", "a byte order mark"},
                 {"b; os_name == 'x", "a quote that is not closed"},
                 {"import numpy as np", "no comparison"},
                 {"{\"a\": 1}", "does not begin with"},
