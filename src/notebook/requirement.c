@@ -237,7 +237,7 @@ static int option_apply(struct reading *g, const struct words *w, const char *di
                 return r;
         r = nb_buf_printf(b, "--%s", o->name);
         if (r == 0 && value)
-                r = nb_buf_printf(b, strpbrk(value, " \t'\"") ? " \"%s\"\n" : " %s\n", value);
+                r = nb_buf_printf(b, strpbrk(value, " \t") ? " \"%s\"\n" : " %s\n", value);
         else if (r == 0)
                 r = nb_buf_putc(b, '\n');
         return full(r, w->where, err);
@@ -271,6 +271,9 @@ static int option_value(struct words *w, const struct option *o, const char *glu
         }
         if (!*glued || *glued == '-')
                 return reading_refuse(w->where, w->line, err, "lacks a value behind --%s", o->name);
+        if (strpbrk(glued, "'\""))
+                return reading_refuse(w->where, w->line, err,
+                                      "has a quote inside of a value; write it without");
         *ret = nb_strdup(glued);
         return *ret ? 0 : nb_fail(err, NB_E_NOMEM, "no memory for requirements");
 }
@@ -392,6 +395,9 @@ int reading_line(struct reading *g, const char *where, const char *dir, const ch
         if (strstr(line, "\xef\xbb\xbf"))
                 return reading_refuse(where, line, err,
                                       "holds a byte order mark (U+FEFF); write it again");
+        /* at its end it would join two lines of ours, behind which it stood no more */
+        if (*line && line[strlen(line) - 1] == '\\')
+                return reading_refuse(where, line, err, "ends in a backslash; write it without");
         if (has_variable(line))
                 return reading_refuse(where, line, err,
                                       "is refused: it reads a variable of the host's environment; "

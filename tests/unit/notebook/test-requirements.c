@@ -181,6 +181,8 @@ TEST(garbage_is_told_from_requirements)
                 {"b (>=1", "a parenthesis"},
                 {"b;", "nothing behind the ';'"},
                 {"b @", "nothing behind the '@'"},
+                {"./b\\ # x", "ends in a backslash"},
+                {"-f 'a\"b'", "a quote inside of a value"},
                 {"b \xef\xbb\xbf", "a byte order mark"},
                 {"b; os_name == 'x", "a quote that is not closed"},
                 {"import numpy as np", "no comparison"},
