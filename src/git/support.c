@@ -203,7 +203,7 @@ int look_run(struct git_job *job, struct nb_err *err)
         auto_commit git_commit *commit = NULL;
         const struct git_request *q = job->r;
         struct support s = {.job = job};
-        struct tree_entry e;
+        struct tree_entry e = {0};
         git_oid id;
         int r = request_commit(q, &id, err);
 

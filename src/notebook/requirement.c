@@ -64,9 +64,7 @@ static int put_spaced(struct nb_buf *b, const char *s, size_t n)
                         quote = quote ? '\0' : s[i];
                 if (s[i] != ' ' && s[i] != '\t')
                         r = nb_buf_putc(b, s[i]);
-                else if (quote)
-                        r = nb_buf_putc(b, ' ');
-                else if (i > 0 && s[i - 1] != ' ' && s[i - 1] != '\t')
+                else if (quote || (i > 0 && s[i - 1] != ' ' && s[i - 1] != '\t'))
                         r = nb_buf_putc(b, ' ');
         }
         return r;
@@ -224,7 +222,7 @@ static int option_apply(struct reading *g, const struct words *w, const char *di
                 return reading_refuse(w->where, w->line, err,
                                       "is a hash without a requirement; write both on one line");
         case OPTION_VALUE:
-                if (!is_value(value))
+                if (!value || !is_value(value))
                         r = reading_refuse(w->where, w->line, err,
                                            "does not name packages; write --%s name,name or "
                                            "--%s :all:",
@@ -320,7 +318,7 @@ static int put_hashes(struct nb_buf *b, const char *where, const char *line, con
                 r = option_value(&w, o, glued, &value, err);
                 if (r < 0)
                         return r;
-                if (!is_hash(value))
+                if (!value || !is_hash(value))
                         return reading_refuse(where, line, err,
                                               "has a hash that is none; write --hash=sha256:HEX");
                 r = full(nb_buf_printf(b, " --hash=%s", value), where, err);
