@@ -267,7 +267,7 @@ static int option_value(struct words *w, const struct option *o, const char *glu
                         return r;
                 glued = nb_buf_str(&w->word);
         }
-        if (!*glued || *glued == '-')
+        if (!*glued || *glued == '-' || *glued == '#') /* as its own word a comment */
                 return reading_refuse(w->where, w->line, err, "lacks a value behind --%s", o->name);
         if (strpbrk(glued, "'\""))
                 return reading_refuse(w->where, w->line, err,
