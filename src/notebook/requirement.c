@@ -132,7 +132,7 @@ static int words_next(struct words *w, struct nb_err *err)
                                               "has a backslash; write it without");
                 if (quote ? *w->p == quote : *w->p == '"' || *w->p == '\'')
                         quote = quote ? '\0' : *w->p;
-                else if (nb_buf_putc(&w->word, *w->p) < 0)
+                else if (nb_buf_putc(&w->word, *w->p == '\t' ? ' ' : *w->p) < 0)
                         return nb_fail(err, NB_E_NOMEM, "no memory for requirements");
         }
         if (quote)
