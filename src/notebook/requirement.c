@@ -269,9 +269,10 @@ static int option_value(struct words *w, const struct option *o, const char *glu
         }
         if (!*glued || *glued == '-' || *glued == '#') /* as its own word a comment */
                 return reading_refuse(w->where, w->line, err, "lacks a value behind --%s", o->name);
-        if (strpbrk(glued, "'\""))
-                return reading_refuse(w->where, w->line, err,
-                                      "has a quote inside of a value; write it without");
+        if (strpbrk(glued, "'\"") || strstr(glued, " #"))
+                return reading_refuse(
+                        w->where, w->line, err,
+                        "has a quote or a comment inside of a value; write it without");
         *ret = nb_strdup(glued);
         return *ret ? 0 : nb_fail(err, NB_E_NOMEM, "no memory for requirements");
 }

@@ -182,7 +182,7 @@ TEST(garbage_is_told_from_requirements)
                 {"b;", "nothing behind the ';'"},
                 {"b @", "nothing behind the '@'"},
                 {"./b\\ # x", "ends in a backslash"},
-                {"-f 'a\"b'", "a quote inside of a value"},
+                {"-f 'a\"b'", "a quote or a comment inside"},
                 {"b \xef\xbb\xbf", "a byte order mark"},
                 {"b; os_name == 'x", "a quote that is not closed"},
                 {"import numpy as np", "no comparison"},
