@@ -22,6 +22,9 @@ static void run_help(FILE *f)
               "  -o, --output FILE        where the executed notebook goes (NAME.executed.ipynb)\n"
               "      --workspace DIR      what the notebook may see and write; NOTEBOOK is then\n"
               "                           relative to it (default: the notebook's directory)\n"
+              "      --environment FILE   JSON object: what to run in (kernel, requirements, "
+              "python,\n"
+              "                           image, ...), as the daemon's API shows it\n"
               "      --kernel NAME        kernelspec to use instead of the notebook's own\n"
               "  -p, --parameter NAME VALUE   set a parameter; again for more\n"
               "      --parameters FILE    parameters from a JSON object; -p wins\n"
@@ -33,6 +36,16 @@ static void run_help(FILE *f)
               "      --max-output SIZE    bytes of outputs (none)\n"
               "      --sandbox KIND       auto (default), bubblewrap, none\n"
               "      --hide PATH          what the notebook must not see; again for more\n"
+              "      --environments DIR   keep built environments there\n"
+              "                           (~/.cache/nbcid/environments)\n"
+              "      --environments-max SIZE  remove the least recently used above that (20GiB)\n"
+              "      --build-timeout D    of one environment (30m)\n"
+              "      --index-url URL      package index (that of pip)\n"
+              "      --pip-config FILE    configuration of pip for builds\n"
+              "      --uv PROGRAM         build with it when it is there (uv); \"\": with pip\n"
+              "      --podman PROGRAM     run notebooks that name an image in it\n"
+              "      --image-fallback F   without --podman: refuse (default), or default: run\n"
+              "                           such notebooks in the default environment\n"
               "      --run-dir DIR        keep log.txt, events.jsonl and the notebook there;\n"
               "                           it must exist and be new\n"
               "      --events-fd N        write events there too, one JSON object a line\n"
@@ -60,6 +73,15 @@ enum {
         OPT_EVENTS_FD,
         OPT_CGROUP,
         OPT_PARAMETERS,
+        OPT_ENVIRONMENT,
+        OPT_ENVIRONMENTS,
+        OPT_ENVIRONMENTS_MAX,
+        OPT_BUILD_TIMEOUT,
+        OPT_INDEX_URL,
+        OPT_PIP_CONFIG,
+        OPT_UV,
+        OPT_PODMAN,
+        OPT_IMAGE_FALLBACK,
 };
 
 static int parse_sandbox(const char *s, enum sandbox_kind *ret, struct nb_err *err)
@@ -75,6 +97,14 @@ static int parse_sandbox(const char *s, enum sandbox_kind *ret, struct nb_err *e
         return 0;
 }
 
+static int parse_fallback(const char *s, bool *ret, struct nb_err *err)
+{
+        *ret = nb_streq(s, "default");
+        return *ret || nb_streq(s, "refuse")
+                       ? 0
+                       : nb_fail(err, NB_E_INVALID, "\"%s\" is none of refuse, default", s);
+}
+
 static int parse_u32(const char *s, uint32_t max, uint32_t *ret, struct nb_err *err)
 {
         uint64_t v;
@@ -85,40 +115,59 @@ static int parse_u32(const char *s, uint32_t max, uint32_t *ret, struct nb_err *
         return r;
 }
 
+/* Options that are texts: where they go, or NULL. */
+static const char **text_option(struct runner_opts *o, int opt)
+{
+        switch (opt) {
+        case 'o':
+                return &o->output;
+        case OPT_WORKSPACE:
+                return &o->workspace;
+        case OPT_KERNEL:
+                return &o->kernel;
+        case OPT_LANGUAGE:
+                return &o->language;
+        case OPT_PYTHON:
+                return &o->python;
+        case OPT_RUN_DIR:
+                return &o->run_dir;
+        case OPT_CGROUP:
+                return &o->cgroup;
+        case OPT_ENVIRONMENT:
+                return &o->environment;
+        case OPT_ENVIRONMENTS:
+                return &o->environments;
+        case OPT_INDEX_URL:
+                return &o->index_url;
+        case OPT_PIP_CONFIG:
+                return &o->pip_config;
+        case OPT_UV:
+                return &o->uv;
+        case OPT_PODMAN:
+                return &o->podman;
+        default:
+                return NULL;
+        }
+}
+
 /* One option; 0, or < 0 with what is wrong with its value. */
 static int take_option(struct runner_opts *o, struct nb_strv *hide, int opt, const char *value,
                        struct nb_err *err)
 {
+        const char **text = text_option(o, opt);
         uint32_t fd;
         int r;
 
-        switch (opt) {
-        case 'o':
-                o->output = value;
+        if (text) {
+                *text = value;
                 return 0;
+        }
+        switch (opt) {
         case 'q':
                 o->quiet = true;
                 return 0;
-        case OPT_WORKSPACE:
-                o->workspace = value;
-                return 0;
-        case OPT_KERNEL:
-                o->kernel = value;
-                return 0;
-        case OPT_LANGUAGE:
-                o->language = value;
-                return 0;
-        case OPT_PYTHON:
-                o->python = value;
-                return 0;
         case OPT_HIDE:
                 return nb_strv_add(hide, value) < 0 ? nb_fail(err, NB_E_NOMEM, "out of memory") : 0;
-        case OPT_RUN_DIR:
-                o->run_dir = value;
-                return 0;
-        case OPT_CGROUP:
-                o->cgroup = value;
-                return 0;
         case OPT_TIMEOUT:
                 return nb_parse_duration(value, &o->timeout_us, err);
         case OPT_CELL_TIMEOUT:
@@ -129,6 +178,12 @@ static int take_option(struct runner_opts *o, struct nb_strv *hide, int opt, con
                 return nb_parse_size(value, &o->max_output, err);
         case OPT_PROCESSES_MAX:
                 return parse_u32(value, 1 << 20, &o->processes_max, err);
+        case OPT_ENVIRONMENTS_MAX:
+                return nb_parse_size(value, &o->environments_max, err);
+        case OPT_BUILD_TIMEOUT:
+                return nb_parse_duration(value, &o->build_timeout_us, err);
+        case OPT_IMAGE_FALLBACK:
+                return parse_fallback(value, &o->image_fallback, err);
         case OPT_SANDBOX:
                 return parse_sandbox(value, &o->sandbox, err);
         case OPT_EVENTS_FD:
@@ -161,6 +216,15 @@ static const struct option run_options[] = {
         {"run-dir", required_argument, NULL, OPT_RUN_DIR},
         {"events-fd", required_argument, NULL, OPT_EVENTS_FD},
         {"cgroup", required_argument, NULL, OPT_CGROUP},
+        {"environment", required_argument, NULL, OPT_ENVIRONMENT},
+        {"environments", required_argument, NULL, OPT_ENVIRONMENTS},
+        {"environments-max", required_argument, NULL, OPT_ENVIRONMENTS_MAX},
+        {"build-timeout", required_argument, NULL, OPT_BUILD_TIMEOUT},
+        {"index-url", required_argument, NULL, OPT_INDEX_URL},
+        {"pip-config", required_argument, NULL, OPT_PIP_CONFIG},
+        {"uv", required_argument, NULL, OPT_UV},
+        {"podman", required_argument, NULL, OPT_PODMAN},
+        {"image-fallback", required_argument, NULL, OPT_IMAGE_FALLBACK},
         {0},
 };
 
@@ -196,10 +260,25 @@ static char *default_output(const char *notebook)
         return nb_asprintf("%.*s.executed.ipynb", (int)n, notebook);
 }
 
+/* Where environments are kept when nobody says; owned, or NULL. */
+static char *default_environments(void)
+{
+        const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+        if (cache && cache[0] == '/')
+                return nb_asprintf("%s/nbcid/environments", cache);
+        return home && home[0] == '/' ? nb_asprintf("%s/.cache/nbcid/environments", home) : NULL;
+}
+
 int cmd_run(int argc, char **argv)
 {
-        struct runner_opts o = {.events_fd = -1, .python = "python3", .sandbox = SANDBOX_AUTO};
-        nb_auto_free char *output = NULL, *text = NULL;
+        struct runner_opts o = {.events_fd = -1,
+                                .python = "python3",
+                                .sandbox = SANDBOX_AUTO,
+                                .uv = "uv",
+                                .environments_max = UINT64_C(20) << 30,
+                                .build_timeout_us = 1800 * NB_US_PER_S};
+        nb_auto_free char *output = NULL, *text = NULL, *environments = NULL;
         NB_CLEANUP(nb_strv_done) struct nb_strv hide = {0};
         NB_CLEANUP(given_done) struct given given = {0};
         struct run_result result = {0};
@@ -235,6 +314,8 @@ int cmd_run(int argc, char **argv)
                 return EXIT_USAGE;
         }
         o.parameters = given.file;
+        if (!o.environments)
+                o.environments = environments = default_environments();
         if (!o.output && !o.run_dir)
                 o.output = output = default_output(o.notebook);
         r = runner_run(&o, &result, &err);

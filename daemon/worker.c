@@ -169,7 +169,11 @@ static int open_execs(struct worker *w, struct nb_err *err)
                                  .clock = &nb_clock_real,
                                  .state_dir = c->state_dir,
                                  .self = w->deps.self,
-                                 .hide = (const char *const *)w->hide};
+                                 .hide = (const char *const *)w->hide,
+                                 .environments_max = c->environments_max,
+                                 .build_timeout_us = c->build_timeout_us,
+                                 .index_url = c->index_url,
+                                 .pip_config = c->pip_config};
         int r;
 
         r = hide_secrets(w, c, err);

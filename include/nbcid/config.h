@@ -60,7 +60,10 @@ struct config_executor {
         uint64_t memory_max;    /* bytes a job; default 4 GiB; 0: none */
         uint32_t processes_max; /* of a job; default 512 */
         enum sandbox_kind sandbox;
-        char *python; /* interpreter that runs notebooks; default "python3" */
+        char *python;        /* interpreter that runs notebooks; default "python3" */
+        bool podman;         /* containers = "podman": it runs images; default "none" */
+        bool image_fallback; /* image_fallback = "default": what names an image runs without it
+                              * where none are run; default "refuse" */
 };
 
 struct config {
@@ -101,6 +104,14 @@ struct config {
         size_t n_repositories;
         struct config_executor *executors; /* never empty: a local one by default */
         size_t n_executors;
+
+        /* [environments] */
+        uint64_t environments_max; /* bytes; 20 GiB */
+        uint64_t build_timeout_us; /* 30m: to build one, or to pull an image */
+        char *index_url;           /* package index, or NULL: that of pip */
+        char *pip_config;          /* file for pip, or NULL */
+        struct nb_strv allow;      /* what requirements may do beside naming packages: "vcs",
+                                    * "url", "file", "editable", "index" */
 
         /* [retention] */
         uint64_t keep_builds_us, keep_artifacts_us; /* 90d, 30d */

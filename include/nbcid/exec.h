@@ -53,6 +53,8 @@ struct exec_deps { /* borrowed; outlive the executor */
         const char *state_dir;   /* runs/ below it is the executor's own */
         const char *self;        /* path of the nbcid binary */
         const char *const *hide; /* what jobs must not see; NULL-terminated, or NULL */
+        uint64_t environments_max, build_timeout_us; /* 0: what the runner thinks best */
+        const char *index_url, *pip_config;          /* or NULL */
 };
 
 struct exec_ops {
@@ -72,8 +74,9 @@ struct exec_ops {
         /* Ask it to stop; the answer is EXEC_FINISHED (CLASS_CANCELLED, unless it
          * ended by itself before). */
         int (*cancel)(struct exec_run *run, struct nb_err *err);
-        /* After FINISHED: link or copy "executed.ipynb" and "log.txt" into dirfd,
-         * as far as they exist; repeatable until forget().  Contents are a
+        /* After FINISHED: link or copy "executed.ipynb", "log.txt",
+         * "environment.json", "environment.lock" and "environment.log.txt" into
+         * dirfd, as far as they exist; repeatable until forget().  Contents are a
          * stranger's: only regular files are taken. */
         int (*collect)(struct exec_run *run, int dirfd, struct nb_err *err);
         /* Free the handle, without another event; fine from its own event.  A run

@@ -16,6 +16,9 @@
  *   log.txt        what kernel and engine wrote; bounded
  *   out/executed.ipynb   saved again and again while it runs
  *   out/injected.ipynb   with parameters: the notebook that is run, see below
+ *   environment.json     in what it ran: interpreter, packages, hash, host
+ *   environment.lock     exactly what was installed there, as pip requirements
+ *   environment.log.txt  how the environment was built, if this run built it
  *
  * Events: {"event":"kernel_ready"}, {"event":"cell_started","cell":3,"cells":9,
  * "cells_done":2}, {"event":"cell_finished","cell":3,"seconds":0.41,...},
@@ -46,8 +49,10 @@ struct runner_opts {             /* borrowed */
         const char *output;      /* where to put the executed notebook; NULL: only in run_dir */
         const char *const *hide; /* what the job must not see: directories become empty, files
                                   * unreadable; NULL-terminated, or NULL */
-        const char *kernel, *language; /* wanted kernelspec; else the notebook's own; or NULL */
-        const char *parameters;        /* JSON object, text; or NULL */
+        const char *parameters; /* JSON object, text; or NULL: the environment's */
+        const char *environment; /* file with a struct nb_environment, or NULL */
+        const char *kernel, *language; /* wanted kernelspec; else the environment's, else the
+                                        * notebook's own; or NULL */
         const char *python;            /* interpreter of the engine */
         enum sandbox_kind sandbox;
         uint64_t timeout_us, cell_timeout_us; /* 0: none */
@@ -57,7 +62,15 @@ struct runner_opts {             /* borrowed */
         int events_fd;                        /* also write events here; -1: no */
         const char *cgroup;                   /* delegated cgroup v2 directory to make ours below,
                                                * or NULL */
-        bool quiet;                           /* no progress for people on stderr */
+        const char *environments;             /* directory in which they are kept, or NULL */
+        uint64_t environments_max;            /* bytes that it may have; 0: any */
+        uint64_t build_timeout_us;          /* of an environment, or of pulling an image; 0: none */
+        const char *uv;                     /* the program to build with, when it is there; "":
+                                             * pip */
+        const char *index_url, *pip_config; /* package index; file for pip; or NULL */
+        const char *podman;                 /* runs images; NULL: none are run */
+        bool image_fallback;                /* then run in the default environment instead */
+        bool quiet;                         /* no progress for people on stderr */
 };
 
 /* Run it.  SIGTERM and SIGINT cancel (the notebook is saved).  Its own

@@ -34,6 +34,8 @@ static const struct choice sandbox_kinds[] = {
         {"none", SANDBOX_NONE},
         {0},
 };
+static const struct choice container_kinds[] = {{"none", false}, {"podman", true}, {0}};
+static const struct choice fallbacks[] = {{"refuse", false}, {"default", true}, {0}};
 static const struct choice readers[] = {{"public", false}, {"token", true}, {0}};
 
 /* ---- secrets that must be fit for where they go ---- */
@@ -146,6 +148,10 @@ static const struct key executor_keys[] = {
         {"sandbox", KEY_CHOICE, AT(config_executor, sandbox), .def = "auto",
          .choices = sandbox_kinds},
         {"python", KEY_TEXT, AT(config_executor, python), .def = "python3"},
+        {"containers", KEY_SWITCH, AT(config_executor, podman), .def = "none",
+         .choices = container_kinds},
+        {"image_fallback", KEY_SWITCH, AT(config_executor, image_fallback), .def = "refuse",
+         .choices = fallbacks},
         {"project", KEY_LATER},
         {"region", KEY_LATER},
         {"bucket", KEY_LATER},
@@ -155,6 +161,14 @@ static const struct key executor_keys[] = {
         {"api_url", KEY_LATER},
         {"storage_url", KEY_LATER},
         {"token_url", KEY_LATER},
+};
+
+static const struct key environments_keys[] = {
+        {"max_size", KEY_SIZE, AT(config, environments_max), "20GiB", "1MiB", "1024TiB"},
+        {"build_timeout", KEY_DURATION, AT(config, build_timeout_us), "30m", "1s", "1d"},
+        {"index_url", KEY_URL, AT(config, index_url), .check = check_web_url},
+        {"pip_config", KEY_TEXT, AT(config, pip_config), .check = check_absolute},
+        {"allow", KEY_LIST, AT(config, allow), .zero = true, .check = check_allowed},
 };
 
 static const struct key retention_keys[] = {
@@ -175,6 +189,7 @@ const struct table config_tables[] = {
         {"repository", KEYS(repository_keys), MANY(repositories, 10000)},
         {"limits", KEYS(limits_keys)},
         {"executor", KEYS(executor_keys), MANY(executors, 64)},
+        {"environments", KEYS(environments_keys)},
         {"retention", KEYS(retention_keys)},
 };
 const size_t config_n_tables = NB_ARRAY_SIZE(config_tables);

@@ -30,6 +30,7 @@ void config_read_secrets(struct reader *r, struct nb_strv *files);
 const char *check_listen(const char *text);
 const char *check_web_url(const char *text);
 const char *check_clone_base(const char *text);
+const char *check_allowed(const char *text); /* of [environments] allow */
 const char *check_host(const char *text);
 const char *check_host_key(const char *text);
 const char *check_repository(const char *text);

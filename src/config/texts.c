@@ -123,6 +123,17 @@ const char *check_absolute(const char *text)
         return text[0] == '/' ? NULL : "is not an absolute path; begin it with a '/'";
 }
 
+const char *check_allowed(const char *text)
+{
+        static const char *const words[] = {"vcs", "url", "file", "editable", "index"};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(words); i++)
+                if (nb_streq(text, words[i]))
+                        return NULL;
+        return "has an element that is none of \"vcs\", \"url\", \"file\", \"editable\", "
+               "\"index\"";
+}
+
 const char *check_host(const char *text)
 {
         if (!authority_valid(text, strlen(text)))

@@ -495,15 +495,18 @@ static int collect_one(int from, const char *name, int to, struct nb_err *err)
 
 static int local_collect(struct exec_run *run, int dirfd, struct nb_err *err)
 {
+        static const char *const names[] = {"log.txt", "environment.json", "environment.lock",
+                                            "environment.log.txt"};
         struct local_run *u = (struct local_run *)run;
         nb_auto_fd int dir = open(u->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         nb_auto_fd int closed = -1, out = -1;
         char path[64];
-        int r;
+        int r = 0;
 
         if (dir < 0)
                 return not_there(u->dir, err);
-        r = collect_one(dir, "log.txt", dirfd, err);
+        for (size_t i = 0; r == 0 && i < NB_ARRAY_SIZE(names); i++)
+                r = collect_one(dir, names[i], dirfd, err);
         if (r < 0)
                 return r;
         closed = openat(dir, "out", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

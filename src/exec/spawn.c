@@ -7,18 +7,55 @@
 #include <signal.h>
 #include <spawn.h>
 
+#include <nbcid/fs.h>
 #include <nbcid/num.h>
 #include <nbcid/str.h>
 
 #include "exec-priv.h"
 
 #define RUN_DIR_FD 3
-#define RUN_DIR_FD_TEXT "3"
+#define RUN_DIR_PATH "/proc/self/fd/3"
 
 static void add(struct nb_strv *v, bool *ok, const char *option, char *value)
 {
         *ok = nb_strv_add(v, option) == 0 && *ok;
         *ok = nb_strv_add_take(v, value) == 0 && *ok;
+}
+
+/* Where environments are kept and how they are built. */
+static void add_environments(const struct exec_spawn *s, struct nb_strv *v, bool *ok)
+{
+        const struct exec_deps *d = s->deps;
+
+        add(v, ok, "--environments", nb_asprintf("%s/environments", d->state_dir));
+        if (d->environments_max)
+                add(v, ok, "--environments-max",
+                    nb_asprintf("%lluB", (unsigned long long)d->environments_max));
+        if (d->build_timeout_us)
+                add(v, ok, "--build-timeout",
+                    nb_asprintf("%llums",
+                                (unsigned long long)(d->build_timeout_us / NB_US_PER_MS)));
+        if (d->index_url)
+                add(v, ok, "--index-url", nb_strdup(d->index_url));
+        if (d->pip_config)
+                add(v, ok, "--pip-config", nb_strdup(d->pip_config));
+        if (s->cfg->podman)
+                add(v, ok, "--podman", nb_strdup("podman"));
+        if (s->cfg->image_fallback)
+                add(v, ok, "--image-fallback", nb_strdup("default"));
+}
+
+static int write_environment(const struct exec_spawn *s, int dir, struct nb_err *err)
+{
+        nb_auto_buf text = NB_BUF(NB_ENVIRONMENT_MAX);
+        int r;
+
+        if (!s->job->environment)
+                return 0;
+        r = nb_environment_write(s->job->environment, &text, err);
+        return r < 0 ? r
+                     : nb_write_file(dir, "asked.json", nb_buf_str(&text), text.len, 0600, false,
+                                     err);
 }
 
 static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_err *err)
@@ -33,7 +70,7 @@ static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_
 
         /* By descriptor: when attach() of a later process finds that this one came to nothing,
          * and its directory is made anew, a slow runner of ours must not find that. */
-        add(v, &ok, "--run-dir", nb_strdup("/proc/self/fd/" RUN_DIR_FD_TEXT));
+        add(v, &ok, "--run-dir", nb_strdup(RUN_DIR_PATH));
         add(v, &ok, "--workspace", nb_strdup(job->workspace));
         add(v, &ok, "--python", nb_strdup(c->python));
         add(v, &ok, "--sandbox", nb_strdup(sandboxes[c->sandbox]));
@@ -49,10 +86,9 @@ static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_
                 add(v, &ok, "--hide", nb_strdup(*h));
         if (s->cgroup)
                 add(v, &ok, "--cgroup", nb_strdup(s->cgroup));
-        if (job->environment && job->environment->kernel)
-                add(v, &ok, "--kernel", nb_strdup(job->environment->kernel));
-        if (job->environment && job->environment->language)
-                add(v, &ok, "--language", nb_strdup(job->environment->language));
+        if (job->environment)
+                add(v, &ok, "--environment", nb_strdup(RUN_DIR_PATH "/asked.json"));
+        add_environments(s, v, &ok);
         ok = nb_strv_add(v, "--") == 0 && ok;
         ok = nb_strv_add(v, job->notebook) == 0 && ok;
         return ok ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
@@ -103,7 +139,9 @@ int exec_spawn_runner(const struct exec_spawn *s, pid_t *ret, struct nb_err *err
 
         if (dir < 0)
                 return nb_fail_errno(err, errno, "%s", s->dir);
-        r = runner_argv(s, &argv, err);
+        r = write_environment(s, dir, err);
+        if (r == 0)
+                r = runner_argv(s, &argv, err);
         if (r < 0)
                 return r;
         if (!log || posix_spawn_file_actions_init(&fa) != 0)

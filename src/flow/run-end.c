@@ -130,7 +130,8 @@ static void judge_done(struct loop_work *w)
  * not speak for this one. */
 static int collect_into(struct run *u, struct nb_err *err)
 {
-        static const char *const names[] = {"executed.ipynb", "log.txt"};
+        static const char *const names[] = {"executed.ipynb", "log.txt", "environment.json",
+                                            "environment.lock", "environment.log.txt"};
         nb_auto_fd int dir = -1;
         int r;
 

@@ -151,8 +151,9 @@ static _Noreturn void guard(const struct child_args *a, pid_t runner)
 }
 
 /* Nothing is inherited: no token, no credential directory. */
-static int make_env(const char *home, struct nb_strv *ret, struct nb_err *err)
+static int make_env(const struct engine_spec *s, struct nb_strv *ret, struct nb_err *err)
 {
+        const char *home = s->home;
         bool ok = nb_strv_add(ret, "PATH=" SANDBOX_PATH) == 0 &&
                   nb_strv_add(ret, "LANG=C.UTF-8") == 0 && nb_strv_add(ret, "TERM=dumb") == 0 &&
                   nb_strv_add(ret, "PYTHONUNBUFFERED=1") == 0 &&
@@ -162,6 +163,8 @@ static int make_env(const char *home, struct nb_strv *ret, struct nb_err *err)
                   nb_strv_add_take(ret, nb_asprintf("HOME=%s", home)) == 0 &&
                   nb_strv_add_take(ret, nb_asprintf("JUPYTER_RUNTIME_DIR=%s/runtime", home)) == 0;
 
+        for (const char *const *e = s->env; e && *e; e++)
+                ok = nb_strv_add(ret, *e) == 0 && ok;
         return ok ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
@@ -174,7 +177,7 @@ int engine_start(const struct engine_spec *s, struct engine *ret, struct nb_err 
         struct child_args a;
         int p[2], r;
 
-        r = make_env(s->home, &env, err);
+        r = make_env(s, &env, err);
         if (r < 0)
                 return r;
         if (pipe2(p, O_CLOEXEC) < 0)

@@ -28,7 +28,7 @@ ANSI = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 try:
     import nbformat
     import zmq
-    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
     from nbclient import NotebookClient
     from nbclient.exceptions import (CellControlSignal, CellExecutionError, CellTimeoutError,
                                      DeadKernelError)
@@ -170,6 +170,57 @@ class Engine(NotebookClient):
         self.streams.clear()
 
 
+class Kernels(KernelSpecManager):
+    """The kernels that a notebook may have, by name: those of its environment before those of the
+    executor, and only one Python; or what there is in a container. {name: (spec, argv)}"""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.prefix = spec.get('prefix')
+        self.container = spec.get('container') or []
+        self.found = {}
+        if self.container:
+            self.found['python3'] = self.contained()
+            return
+        if self.prefix:
+            self.look_into_prefix()
+        # Another manager's: it would ask get_kernel_spec() of this one.
+        for name, found in KernelSpecManager().get_all_specs().items():
+            there = KernelSpec(resource_dir=found['resource_dir'], **found['spec'])
+            if not self.prefix or there.language.lower() != 'python':
+                self.found.setdefault(name, there)
+
+    def contained(self):
+        """In the container: its own python3, told to interrupt by a message, since a signal to
+        podman reaches the kernel only where podman passes signals on."""
+        return KernelSpec(
+            display_name='Python 3', language='python', interrupt_mode='message',
+            argv=[*self.container, 'python', '-m', 'ipykernel_launcher', '-f',
+                  '{connection_file}'])
+
+    def look_into_prefix(self):
+        python = os.path.join(self.prefix, 'bin', 'python')
+        argv = [python, '-m', 'ipykernel_launcher', '-f', '{connection_file}']
+        self.found['python3'] = KernelSpec(display_name='Python 3', language='python', argv=argv)
+        inner = KernelSpecManager(ensure_native_kernel=False)
+        inner.kernel_dirs = [os.path.join(self.prefix, 'share', 'jupyter', 'kernels')]
+        for name, found in inner.get_all_specs().items():
+            there = KernelSpec(resource_dir=found['resource_dir'], **found['spec'])
+            # jupyter_client would put the engine's own interpreter there.
+            if there.argv and re.fullmatch(r'python[0-9.]*', os.path.basename(there.argv[0])):
+                there.argv = [python, *there.argv[1:]]
+            self.found[name] = there
+        for there in self.found.values():
+            path = os.path.join(self.prefix, 'bin') + ':' + os.environ.get('PATH', '')
+            there.env = {**there.env, 'PATH': path, 'VIRTUAL_ENV': self.prefix}
+
+    def get_kernel_spec(self, kernel_name):
+        try:
+            return self.found[kernel_name]
+        except KeyError:
+            raise NoSuchKernel(kernel_name) from None
+
+
 class NotANotebook(Exception):
     pass
 
@@ -236,17 +287,16 @@ class Run:
             value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, str) else ''
 
-    def choose_kernel(self):
+    def choose_kernel(self, specs):
         """The kernelspec asked for, else one of the same language; or (None, why)."""
-        specs = KernelSpecManager().get_all_specs()
         wanted = self.spec.get('kernel') or self.meta('kernelspec', 'name') or 'python3'
-        by_name = {name.lower(): name for name in specs}
+        by_name = {name.lower(): name for name in reversed(specs)}
         if wanted.lower() in by_name:
             return by_name[wanted.lower()], None
         language = (self.spec.get('language') or self.meta('kernelspec', 'language')
                     or self.meta('language_info', 'name'))
         for name in sorted(specs):
-            if language and specs[name]['spec'].get('language', '').lower() == language.lower():
+            if language and specs[name].language.lower() == language.lower():
                 print(f'no kernel "{one_line(wanted, 80)}" here; using "{name}", which is '
                       f'{one_line(language, 80)} too')
                 return name, None
@@ -385,7 +435,8 @@ class Run:
 
     async def execute(self):
         asyncio.get_running_loop().add_reader(0, self.on_control)
-        kernel, why = self.choose_kernel()
+        kernels = Kernels(self.spec)
+        kernel, why = self.choose_kernel(kernels.found)
         if not kernel:
             return {'class': 'no_kernel', 'reason': why}
         execution = self.nb.metadata.get('execution', {})
@@ -397,6 +448,7 @@ class Run:
             iopub_timeout=IOPUB_TIMEOUT, raise_on_iopub_timeout=True, allow_errors=allow)
         try:
             self.client.create_kernel_manager()
+            self.client.km.kernel_spec_manager = kernels
             self.client.km.context.setsockopt(zmq.RCVHWM, 0)  # a flood must not be cut
             async with self.client.async_setup_kernel(cwd=self.spec['cwd']):
                 msg = await self.client.async_wait_for_reply(self.client.kc.kernel_info())

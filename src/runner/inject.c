@@ -18,9 +18,10 @@
         "values " \
         "that the notebook sets itself come later and win.  Tag the cell that sets them.\n"
 
-int runner_inject(const struct rundir *d, const struct runner_opts *o, struct rundir_paths *p,
-                  struct nb_err *err)
+int runner_inject(const struct rundir *d, const struct runner_opts *o,
+                  const struct nb_environment *want, struct rundir_paths *p, struct nb_err *err)
 {
+        const char *language = o->language ? o->language : want->language;
         nb_auto_buf from = NB_BUF(NOTEBOOK_MAX), to = NB_BUF(NOTEBOOK_MAX);
         nb_auto_free char *path = nb_asprintf("%s/" INJECTED, d->path);
         int r, top;
@@ -30,7 +31,7 @@ int runner_inject(const struct rundir *d, const struct runner_opts *o, struct ru
         r = nb_read_file(AT_FDCWD, p->notebook, &from, err);
         if (r < 0)
                 return r;
-        top = notebook_inject(o->notebook, nb_buf_str(&from), from.len, o->parameters, o->language,
+        top = notebook_inject(o->notebook, nb_buf_str(&from), from.len, want->parameters, language,
                               &to, err);
         if (top < 0)
                 return top;

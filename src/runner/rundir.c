@@ -176,8 +176,9 @@ void rundir_done(struct rundir *d)
         *d = RUNDIR_NONE;
 }
 
-static int write_spec(const struct rundir *d, const struct runner_opts *o,
-                      const struct rundir_paths *p, struct nb_err *err)
+int rundir_tell_engine(const struct rundir *d, const struct runner_opts *o,
+                       const struct rundir_paths *p, const struct rundir_kernel *k,
+                       struct nb_err *err)
 {
         nb_auto_buf b = NB_BUF(64 * 1024);
         struct nb_json_out j = NB_JSON_OUT(&b);
@@ -189,8 +190,15 @@ static int write_spec(const struct rundir *d, const struct runner_opts *o,
         nb_json_kv_str(&j, "notebook", p->notebook);
         nb_json_kv_str(&j, "output", out);
         nb_json_kv_str(&j, "cwd", p->cwd);
-        nb_json_kv_str(&j, "kernel", o->kernel);
-        nb_json_kv_str(&j, "language", o->language);
+        nb_json_kv_str(&j, "kernel", k->name);
+        nb_json_kv_str(&j, "language", k->language);
+        nb_json_kv_str(&j, "prefix", k->prefix);
+        nb_json_kv_str(&j, "image", k->image);
+        nb_json_key(&j, "container");
+        nb_json_open_array(&j);
+        for (size_t i = 0; k->container && i < k->container->n; i++)
+                nb_json_put_str(&j, k->container->v[i]);
+        nb_json_close(&j);
         nb_json_key(&j, "cell_timeout");
         nb_json_put_double(&j, (double)o->cell_timeout_us / (double)NB_US_PER_S);
         nb_json_kv_int(&j, "max_output", (int64_t)o->max_output);
@@ -200,16 +208,14 @@ static int write_spec(const struct rundir *d, const struct runner_opts *o,
         return nb_write_file(d->fd, "spec.json", nb_buf_str(&b), b.len, 0600, false, err);
 }
 
-int rundir_fill(const struct rundir *d, const struct runner_opts *o, const struct rundir_paths *p,
-                struct nb_err *err)
+int rundir_fill(const struct rundir *d, struct nb_err *err)
 {
         static const char *const dirs[] = {"out", "home", "home/runtime", "tmp"};
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < NB_ARRAY_SIZE(dirs); i++)
                 r = nb_mkdirs(d->fd, dirs[i], 0700, err);
-        if (r == 0)
-                r = nb_write_file(d->fd, "engine.py", embed_engine[0].data, embed_engine[0].size,
-                                  0600, false, err);
-        return r < 0 ? r : write_spec(d, o, p, err);
+        for (const struct nb_embed *e = embed_engine; r == 0 && e->name; e++)
+                r = nb_write_file(d->fd, e->name, e->data, e->size, 0600, false, err);
+        return r;
 }

@@ -59,7 +59,8 @@ struct engine {
 };
 struct engine_spec {
         const struct nb_strv *argv;
-        const char *home; /* $HOME of the job */
+        const char *const *env; /* "NAME=VALUE" beside those that all have, or NULL */
+        const char *home;       /* $HOME of the job */
         const char *cwd;
         uint64_t memory_max;
         uint32_t processes_max;
@@ -86,6 +87,50 @@ void seen_done(struct seen *s);
 /* host_oom_kills counts those since the start. */
 void result_judge(const struct seen *s, struct run_result *ret);
 
+/* ---- watch.c: one child with all that it starts, from its start to its end ---- */
+
+struct run_log { /* a file that grows to max bytes */
+        int fd;
+        uint64_t max, bytes, dropped;
+};
+#define RUN_LOG_MAX (UINT64_C(16) << 20)
+void log_put(struct run_log *l, const char *p, size_t n);
+/* Say how much was not kept. */
+void log_end(struct run_log *l);
+
+/* Was this process asked to end since the last look?  Takes the signals. */
+bool watch_cancelled(int signal_fd);
+
+struct watch {
+        /* Set by the caller, and borrowed. */
+        int signal_fd;
+        struct run_log *log, *copy; /* where output goes; copy: there too, or NULL */
+        void (*on_line)(void *arg, const char *line, size_t n); /* of the events */
+        void *arg;
+        bool hasty; /* killed when it is to end, without time to save */
+        /* Its own. */
+        struct engine engine;
+        struct cgroup cgroup;
+        struct seen seen; /* engine_ended, end and the cells are on_line's to set */
+        uint64_t deadline_us, kill_at_us, measure_at_us, mem_peak, host_oom_kills;
+        bool sandboxed, gone;
+};
+#define WATCH_NONE .engine = {.pidfd = -1, .events_fd = -1, .output_fd = -1, .control_fd = -1}
+struct watch_spec {                     /* borrowed */
+        const struct runner_opts *opts; /* limits */
+        const struct nb_strv *argv;
+        const char *const *env;
+        const char *home, *cwd;
+        uint64_t timeout_us; /* 0: none */
+        bool sandboxed;
+};
+int watch_start(struct watch *w, const struct watch_spec *s, struct nb_err *err);
+/* Until the child is gone or has to go. */
+void watch_run(struct watch *w);
+/* Kill what it left, and read what it had said. */
+void watch_end(struct watch *w);
+void watch_done(struct watch *w);
+
 /* ---- rundir.c: the run directory, and what the engine finds in it ---- */
 
 struct rundir {
@@ -106,11 +151,20 @@ struct rundir_paths { /* owned, absolute */
 /* NB_E_INVALID, NB_E_NOTFOUND: the notebook is not there, or elsewhere. */
 int rundir_find_paths(const struct runner_opts *o, struct rundir_paths *ret, struct nb_err *err);
 void rundir_paths_done(struct rundir_paths *p);
-/* With o->parameters: write the notebook that has them, and let p name that.  A
- * line in the log when they are set at the top.  NB_E_INVALID: they do not fit
- * the notebook. */
-int runner_inject(const struct rundir *d, const struct runner_opts *o, struct rundir_paths *p,
-                  struct nb_err *err);
-/* engine.py, spec.json and empty directories. */
-int rundir_fill(const struct rundir *d, const struct runner_opts *o, const struct rundir_paths *p,
-                struct nb_err *err);
+/* Write the notebook that has want's parameters, and let p name that.  A line
+ * in the log when they are set at the top.  NB_E_INVALID: they do not fit the
+ * notebook. */
+int runner_inject(const struct rundir *d, const struct runner_opts *o,
+                  const struct nb_environment *want, struct rundir_paths *p, struct nb_err *err);
+/* Programs, and empty directories. */
+int rundir_fill(const struct rundir *d, struct nb_err *err);
+struct rundir_kernel {               /* borrowed, NULL when not said */
+        const char *name, *language; /* of the kernelspec to look for */
+        const char *prefix;          /* of a virtual environment that goes before the executor's */
+        const char *image;           /* with container: the command line in front of a kernel */
+        const struct nb_strv *container;
+};
+/* spec.json */
+int rundir_tell_engine(const struct rundir *d, const struct runner_opts *o,
+                       const struct rundir_paths *p, const struct rundir_kernel *k,
+                       struct nb_err *err);

@@ -4,27 +4,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 
 #include <nbcid/clock.h>
 #include <nbcid/fs.h>
 #include <nbcid/log.h>
 #include <nbcid/num.h>
 
-#include "runner-priv.h"
+#include "env-priv.h"
 
-#define LOG_MAX (16 * 1024 * 1024)    /* what a job may print beside its notebook */
 #define EVENTS_MAX (64 * 1024 * 1024) /* of events.jsonl, but for the last line */
-#define GRACE_US (15 * NB_US_PER_S)   /* between "save yourself" and the kill */
-#define MEASURE_US (200 * NB_US_PER_MS)
-#define MEASURE_NEAR_US (50 * NB_US_PER_MS) /* when more than half of the memory is used */
-#define MEASURE_SHARE 20                    /* measuring takes at most 1/20 of one core */
-#define ROUND_READS 64                      /* a job that never stops printing waits its turn */
 
 struct runner {
         const struct runner_opts *o;
@@ -32,24 +24,39 @@ struct runner {
         struct rundir_paths paths;
         char *python;
         int signal_fd;
-        uint64_t log_bytes, log_dropped, event_bytes;
-        struct cgroup cgroup;
-        struct engine engine;
-        struct seen seen;
-        uint64_t started_us, deadline_us, kill_at_us, measure_at_us;
-        uint64_t mem_peak, host_oom_kills;
-        bool sandboxed, engine_gone;
+        uint64_t event_bytes, started_us, cpu_before_us;
+        struct run_log log; /* what a job prints beside its notebook */
+        struct env env;
+        struct watch watch;
 };
 
 static void runner_done(struct runner *u)
 {
-        engine_done(&u->engine);
-        cgroup_done(&u->cgroup);
-        seen_done(&u->seen);
+        watch_done(&u->watch);
+        env_done(&u->env);
         nb_closep(&u->signal_fd);
         rundir_done(&u->dir);
         rundir_paths_done(&u->paths);
         free(u->python);
+}
+
+static struct env_context context(struct runner *u)
+{
+        return (struct env_context){.opts = u->o,
+                                    .dir = &u->dir,
+                                    .python = u->python,
+                                    .signal_fd = u->signal_fd,
+                                    .log = &u->log};
+}
+
+static uint64_t cpu_us(void)
+{
+        struct rusage ru;
+
+        if (getrusage(RUSAGE_CHILDREN, &ru) < 0)
+                return 0;
+        return (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NB_US_PER_S +
+               (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
 }
 
 /* ---- while it runs ---- */
@@ -84,8 +91,9 @@ static void say_progress(const struct runner *u, const struct runner_event *ev)
                         ev->seconds, (long long)ev->cells_done, (long long)ev->cells);
 }
 
-static void see_event(struct runner *u, const char *line, size_t n)
+static void see_event(void *arg, const char *line, size_t n)
 {
+        struct runner *u = arg;
         struct runner_event ev;
         struct nb_err err;
 
@@ -94,193 +102,29 @@ static void see_event(struct runner *u, const char *line, size_t n)
                 return;
         }
         if (ev.cells > 0) {
-                u->seen.cells = ev.cells;
-                u->seen.cells_done = ev.cells_done;
+                u->watch.seen.cells = ev.cells;
+                u->watch.seen.cells_done = ev.cells_done;
         }
         if (ev.kind == RUNNER_CELL_STARTED)
-                u->seen.cell = ev.cell;
-        if (ev.kind == RUNNER_OTHER && !u->seen.engine_ended) {
+                u->watch.seen.cell = ev.cell;
+        if (ev.kind == RUNNER_OTHER && !u->watch.seen.engine_ended) {
                 /* engine_end: the only other thing it says */
-                u->seen.engine_ended = true;
-                u->seen.end = ev.result;
+                u->watch.seen.engine_ended = true;
+                u->watch.seen.end = ev.result;
                 ev.result = (struct run_result){0};
         } else if (ev.kind != RUNNER_OTHER && ev.kind != RUNNER_FINISHED) {
+                const struct env_context c = context(u);
+
                 put_event(u, &ev, false);
                 say_progress(u, &ev);
+                /* Now, so that it does not take its time from the kernel's start. */
+                if (ev.kind == RUNNER_KERNEL_READY)
+                        env_report_ask(&c, &u->env);
         }
         runner_event_done(&ev);
 }
 
-static void read_events(struct runner *u)
-{
-        struct nb_buf *b = &u->engine.events;
-        char *nl;
-
-        for (int i = 0; i < ROUND_READS; i++) {
-                ssize_t n;
-
-                if (nb_buf_reserve(b, 4096) < 0) { /* a line beyond its ceiling */
-                        nb_buf_clear(b);
-                        continue;
-                }
-                n = read(u->engine.events_fd, b->data + b->len, 4096);
-                if (n <= 0)
-                        return;
-                b->len += (size_t)n;
-                b->data[b->len] = '\0';
-                while ((nl = memchr(b->data, '\n', b->len))) {
-                        size_t line = (size_t)(nl - b->data);
-
-                        see_event(u, b->data, line);
-                        memmove(b->data, nl + 1, b->len - line - 1);
-                        b->len -= line + 1;
-                }
-        }
-}
-
-static void read_output(struct runner *u)
-{
-        char buf[16384];
-        struct nb_err err;
-
-        for (int i = 0; i < ROUND_READS; i++) {
-                ssize_t n = read(u->engine.output_fd, buf, sizeof(buf));
-                size_t keep = n > 0 ? (size_t)n : 0;
-
-                if (n <= 0)
-                        return;
-                if (u->log_bytes + keep > LOG_MAX)
-                        keep = (size_t)(LOG_MAX - u->log_bytes);
-                u->log_dropped += (size_t)n - keep;
-                u->log_bytes += keep;
-                if (keep && nb_write_all(u->dir.log_fd, buf, keep, &err) < 0)
-                        u->log_dropped += keep;
-        }
-}
-
-/* Ask the engine to save and leave; after GRACE_US it is killed. */
-static void ask_to_end(struct runner *u)
-{
-        if (u->kill_at_us != UINT64_MAX)
-                return;
-        u->kill_at_us = nb_mono_us(&nb_clock_real) + GRACE_US;
-        nb_closep(&u->engine.control_fd);
-        u->engine.control_fd = -1;
-}
-
-static void read_signals(struct runner *u)
-{
-        struct signalfd_siginfo si;
-
-        while (read(u->signal_fd, &si, sizeof(si)) == sizeof(si))
-                if (si.ssi_signo != SIGCHLD && !u->seen.engine_ended) {
-                        u->seen.cancelled = !u->seen.timed_out;
-                        ask_to_end(u);
-                }
-}
-
-/* Without a cgroup the sums over the tree are ours to watch: kill what is
- * biggest, as the kernel would, or all that is too many. */
-static void watch_tree(struct runner *u, uint64_t now)
-{
-        uint64_t max = u->o->memory_max, cost, every = MEASURE_US;
-        struct tree_use use;
-
-        if (now < u->measure_at_us)
-                return;
-        tree_measure(&use);
-        if (use.memory > u->mem_peak)
-                u->mem_peak = use.memory;
-        if (!u->cgroup.dir && max && use.biggest && use.memory > max &&
-            tree_measure_exact() > max) {
-                u->seen.oom = true;
-                (void)kill(use.biggest, SIGKILL);
-        }
-        if (!u->cgroup.dir && u->o->processes_max && use.processes > u->o->processes_max) {
-                u->seen.too_many = true;
-                tree_prune(SANDBOX_CHAIN(u->sandboxed));
-        }
-        cost = nb_mono_us(&nb_clock_real) - now;
-        if (max && use.memory > max / 2)
-                every = MEASURE_NEAR_US;
-        u->measure_at_us = now + (every > cost * MEASURE_SHARE ? every : cost * MEASURE_SHARE);
-}
-
-/* Until something has to be looked at. */
-static int wait_ms(const struct runner *u, uint64_t now)
-{
-        uint64_t until = u->measure_at_us;
-
-        if (u->deadline_us < until && u->deadline_us > now)
-                until = u->deadline_us;
-        if (u->kill_at_us < until)
-                until = u->kill_at_us;
-        return until > now ? (int)((until - now) / NB_US_PER_MS) + 1 : 0;
-}
-
-static void watch(struct runner *u)
-{
-        struct pollfd fds[] = {{.fd = u->engine.events_fd, .events = POLLIN},
-                               {.fd = u->engine.output_fd, .events = POLLIN},
-                               {.fd = u->signal_fd, .events = POLLIN},
-                               {.fd = u->engine.pidfd, .events = POLLIN}};
-
-        while (!u->engine_gone) {
-                uint64_t now = nb_mono_us(&nb_clock_real);
-
-                if (now >= u->deadline_us && !u->seen.cancelled && !u->seen.timed_out &&
-                    !u->seen.engine_ended) {
-                        u->seen.timed_out = true;
-                        ask_to_end(u);
-                }
-                if (now >= u->kill_at_us)
-                        break;
-                watch_tree(u, now);
-                (void)poll(fds, NB_ARRAY_SIZE(fds), wait_ms(u, nb_mono_us(&nb_clock_real)));
-                if (fds[2].revents)
-                        read_signals(u);
-                read_events(u);
-                read_output(u);
-                if (fds[0].revents & POLLHUP)
-                        fds[0].fd = -1;
-                if (fds[1].revents & POLLHUP)
-                        fds[1].fd = -1;
-                if (fds[3].revents &&
-                    waitpid(u->engine.pid, &u->seen.exit_status, WNOHANG) == u->engine.pid)
-                        u->engine_gone = true;
-                /* It has said all: what lingers after that (a kernel that ignores its
-                 * shutdown) has as long as a kill would have. */
-                if (u->seen.engine_ended && u->kill_at_us == UINT64_MAX)
-                        u->kill_at_us = now + GRACE_US;
-        }
-}
-
 /* ---- after ---- */
-
-static void end_tree(struct runner *u)
-{
-        struct cgroup_use use;
-
-        if (!u->engine_gone) {
-                (void)kill(u->engine.pid, SIGKILL);
-                (void)waitpid(u->engine.pid, &u->seen.exit_status, 0);
-        }
-        tree_kill();
-        u->seen.host_oom_kills = tree_host_oom_kills() - u->host_oom_kills;
-        read_events(u); /* a pipe holds less than one round reads */
-        read_output(u);
-        if (u->log_dropped)
-                dprintf(u->dir.log_fd,
-                        "\n[%llu bytes more were not kept: the log is limited to %d "
-                        "MiB]\n",
-                        (unsigned long long)u->log_dropped, LOG_MAX >> 20);
-        if (u->cgroup.dir) {
-                cgroup_read(&u->cgroup, &use);
-                u->seen.oom = u->seen.oom || use.oom_kills > 0;
-                if (use.memory_peak > u->mem_peak)
-                        u->mem_peak = use.memory_peak;
-        }
-}
 
 static int put_output(struct runner *u, struct nb_err *err)
 {
@@ -296,20 +140,32 @@ static int put_output(struct runner *u, struct nb_err *err)
         return nb_wrap(err, r, "executed notebook");
 }
 
-static void finish(struct runner *u, struct run_result *ret)
+static void report(struct runner *u, bool last)
 {
-        struct runner_event ev = {.kind = RUNNER_FINISHED};
-        struct rusage ru;
+        const struct env_context c = context(u);
         struct nb_err err;
 
-        end_tree(u);
-        result_judge(&u->seen, &ev.result);
+        if (env_report(&c, &u->env, last, &err) < 0)
+                nb_log_err(LOG_WARNING, &err, "the environment could not be reported");
+}
+
+static void finish(struct runner *u, struct run_result *ret)
+{
+        const struct env_context c = context(u);
+        struct runner_event ev = {.kind = RUNNER_FINISHED};
+        struct nb_err err;
+
+        report(u, true);
+        watch_end(&u->watch);
+        if (u->env.container)
+                env_image_end(&c, &u->env);
+        log_end(&u->log);
+        result_judge(&u->watch.seen, &ev.result);
+        if (ev.result.class == CLASS_PASSED && !ev.result.reason)
+                ev.result.reason = nb_strdup(u->env.note);
         ev.result.wall_us = nb_mono_us(&nb_clock_real) - u->started_us;
-        ev.result.mem_peak = u->mem_peak;
-        if (getrusage(RUSAGE_CHILDREN, &ru) == 0)
-                ev.result.cpu_us =
-                        (uint64_t)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NB_US_PER_S +
-                        (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec);
+        ev.result.mem_peak = u->watch.mem_peak;
+        ev.result.cpu_us = cpu_us() - u->cpu_before_us;
         if (put_output(u, &err) < 0)
                 nb_log_err(LOG_WARNING, &err, "the executed notebook could not be put in place");
         ev.cell = ev.result.cell;
@@ -340,7 +196,8 @@ static int take_signals(struct runner *u, struct nb_err *err)
 
 /* The job sees its workspace and its run directory's out/ and home/, and has
  * its /tmp on disk, where it is no memory and gone with the run.  The network
- * stays: notebooks load data. */
+ * stays: notebooks load data.  In front of a container there is no sandbox: it
+ * is one, and podman could not work in ours. */
 static int engine_argv(struct runner *u, struct nb_strv *ret, struct nb_err *err)
 {
         nb_auto_free char *out = nb_asprintf("%s/out", u->dir.path);
@@ -349,75 +206,126 @@ static int engine_argv(struct runner *u, struct nb_strv *ret, struct nb_err *err
         nb_auto_free char *engine = nb_asprintf("%s/engine.py", u->dir.path);
         nb_auto_free char *spec = nb_asprintf("%s/spec.json", u->dir.path);
         const char *const argv[] = {u->python, engine, spec, NULL};
-        const char *const show[] = {engine, spec, NULL};
+        const char *const show[] = {engine, spec, u->env.dir, NULL};
         const char *const write[] = {u->paths.workspace, out, home, NULL};
+        NB_CLEANUP(nb_strv_done) struct nb_strv hide = {0};
+        bool ok = out && home && tmp && engine && spec;
 
-        if (!out || !home || !tmp || !engine || !spec)
+        for (const char *const *h = u->o->hide; h && *h; h++)
+                ok = ok && nb_strv_add(&hide, *h) == 0;
+        /* It may hold the password of an index. */
+        if (u->o->pip_config)
+                ok = ok && nb_strv_add(&hide, u->o->pip_config) == 0;
+        if (!ok)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        return sandbox_wrap(&(struct sandbox_opts){.kind = u->o->sandbox,
-                                                   .python = u->python,
-                                                   .hide = u->o->hide,
-                                                   .show = show,
-                                                   .write = write,
-                                                   .tmp = tmp,
-                                                   .cwd = u->paths.cwd,
-                                                   .memory_max = u->o->memory_max,
-                                                   .network = true,
-                                                   .argv = argv},
-                            ret, &u->sandboxed, err);
+        return sandbox_wrap(
+                &(struct sandbox_opts){.kind = u->env.image ? SANDBOX_NONE : u->o->sandbox,
+                                       .python = u->python,
+                                       .hide = (const char *const *)hide.v,
+                                       .show = show,
+                                       .write = write,
+                                       .tmp = tmp,
+                                       .cwd = u->paths.cwd,
+                                       .memory_max = u->o->memory_max,
+                                       .network = true,
+                                       .argv = argv},
+                ret, &u->watch.sandboxed, err);
+}
+
+static int tell_engine(struct runner *u, const char *home, struct nb_err *err)
+{
+        const struct env_context c = context(u);
+        const struct nb_environment *want = &u->env.want;
+        NB_CLEANUP(nb_strv_done) struct nb_strv container = {0};
+        int r = 0;
+
+        if (u->env.container)
+                r = env_image_argv(&c, &u->env, u->paths.workspace, home, u->paths.cwd, &container,
+                                   err);
+        if (r < 0)
+                return r;
+        return rundir_tell_engine(
+                &u->dir, u->o, &u->paths,
+                &(struct rundir_kernel){.name = u->o->kernel ? u->o->kernel : want->kernel,
+                                        .language =
+                                                u->o->language ? u->o->language : want->language,
+                                        .prefix = u->env.dir,
+                                        .image = u->env.image,
+                                        .container = &container},
+                err);
 }
 
 static int start_engine(struct runner *u, struct nb_err *err)
 {
-        const struct runner_opts *o = u->o;
         NB_CLEANUP(nb_strv_done) struct nb_strv argv = {0};
         nb_auto_free char *home = nb_asprintf("%s/home", u->dir.path);
         int r;
 
         if (!home)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = engine_argv(u, &argv, err);
+        r = tell_engine(u, home, err);
+        if (r == 0)
+                r = engine_argv(u, &argv, err);
         if (r < 0)
                 return r;
+        u->watch.signal_fd = u->signal_fd;
+        u->watch.log = &u->log;
+        u->watch.on_line = see_event;
+        u->watch.arg = u;
         u->started_us = nb_mono_us(&nb_clock_real);
-        u->deadline_us = o->timeout_us ? u->started_us + o->timeout_us : UINT64_MAX;
-        u->kill_at_us = UINT64_MAX;
-        u->host_oom_kills = tree_host_oom_kills();
-        u->seen.timeout_us = o->timeout_us;
-        u->seen.memory_max = o->memory_max;
-        u->seen.processes_max = o->processes_max;
-        return engine_start(&(struct engine_spec){.argv = &argv,
-                                                  .home = home,
-                                                  .cwd = u->paths.cwd,
-                                                  .memory_max = o->memory_max,
-                                                  .processes_max = o->processes_max,
-                                                  .cgroup = &u->cgroup,
-                                                  .in_namespace = u->sandboxed},
-                            &u->engine, err);
+        u->cpu_before_us = cpu_us();
+        return watch_start(&u->watch,
+                           &(struct watch_spec){.opts = u->o,
+                                                .argv = &argv,
+                                                .home = home,
+                                                .cwd = u->paths.cwd,
+                                                .timeout_us = u->o->timeout_us,
+                                                .sandboxed = u->watch.sandboxed},
+                           err);
+}
+
+/* What the notebook is to run in.  1: it cannot, and *ret says why. */
+static int prepare_environment(struct runner *u, struct run_result *ret, struct nb_err *err)
+{
+        const struct env_context c = context(u);
+        enum run_class class = CLASS_INFRASTRUCTURE;
+
+        if (env_prepare(&c, &u->env, &class, err) == 0) {
+                report(u, false);
+                return 0;
+        }
+        log_end(&u->log);
+        *ret = (struct run_result){.class = class,
+                                   .reason = class == CLASS_CANCELLED ? NULL : nb_strdup(err->msg)};
+        return 1;
 }
 
 /* From the taken directory to a running engine.  *ret_class: whose fault a
- * failure is. */
-static int start(struct runner *u, enum run_class *ret_class, struct nb_err *err)
+ * failure is.  1: it ended before it began, and *ret says how. */
+static int start(struct runner *u, struct run_result *ret, enum run_class *ret_class,
+                 struct nb_err *err)
 {
         int r = rundir_find_paths(u->o, &u->paths, err);
 
         *ret_class = r == -NB_E_INVALID || r == -NB_E_NOTFOUND ? CLASS_CHECK : CLASS_INFRASTRUCTURE;
         if (r < 0)
                 return r;
-        if (u->o->parameters) {
-                r = runner_inject(&u->dir, u->o, &u->paths, err);
-                *ret_class = r == -NB_E_INVALID ? CLASS_CHECK : CLASS_INFRASTRUCTURE;
-                if (r < 0)
-                        return r;
+        u->log = (struct run_log){.fd = u->dir.log_fd, .max = RUN_LOG_MAX};
+        *ret_class = CLASS_INFRASTRUCTURE;
+        r = env_ask(u->o, &u->env.want, err);
+        if (r == 0 && u->env.want.parameters) {
+                r = runner_inject(&u->dir, u->o, &u->env.want, &u->paths, err);
+                if (r == -NB_E_INVALID)
+                        *ret_class = CLASS_CHECK;
         }
+        if (r < 0)
+                return r;
         r = sandbox_find_program(u->o->python, &u->python, err);
         if (r == 0)
-                r = rundir_fill(&u->dir, u->o, &u->paths, err);
-        if (r == 0 && u->o->cgroup)
-                r = cgroup_make(u->o->cgroup, u->o->memory_max, u->o->processes_max, &u->cgroup,
-                                err);
-        return r < 0 ? r : start_engine(u, err);
+                r = rundir_fill(&u->dir, err);
+        if (r == 0)
+                r = prepare_environment(u, ret, err);
+        return r != 0 ? r : start_engine(u, err);
 }
 
 static int exit_status(enum run_class c)
@@ -430,11 +338,12 @@ static int exit_status(enum run_class c)
 int runner_run(const struct runner_opts *o, struct run_result *ret, struct nb_err *err)
 {
         NB_CLEANUP(runner_done)
-        struct runner u = {
-                .o = o,
-                .dir = RUNDIR_NONE,
-                .signal_fd = -1,
-                .engine = {.pidfd = -1, .events_fd = -1, .output_fd = -1, .control_fd = -1}};
+        struct runner u = {.o = o,
+                           .dir = RUNDIR_NONE,
+                           .signal_fd = -1,
+                           .env = ENV_NONE,
+                           .watch = {WATCH_NONE}};
+        struct runner_event end = {.kind = RUNNER_FINISHED};
         enum run_class class;
         int r;
 
@@ -447,18 +356,20 @@ int runner_run(const struct runner_opts *o, struct run_result *ret, struct nb_er
                                                                "directory, or had it")};
         if (r != 0)
                 return r;
-        r = start(&u, &class, err);
+        r = start(&u, ret, &class, err);
+        if (r == 0) {
+                watch_run(&u.watch);
+                finish(&u, ret);
+                return exit_status(ret->class);
+        }
+        /* Whoever waits for this directory must learn it. */
         if (r < 0) {
-                /* Whoever waits for this directory must learn it. */
-                struct runner_event ev = {
-                        .kind = RUNNER_FINISHED,
-                        .result = {.class = class, .reason = nb_strdup(err->msg)}};
-
-                put_event(&u, &ev, true);
-                runner_event_done(&ev);
+                end.result = (struct run_result){.class = class, .reason = nb_strdup(err->msg)};
+                put_event(&u, &end, true);
+                runner_event_done(&end);
                 return r;
         }
-        watch(&u);
-        finish(&u, ret);
+        end.result = *ret;
+        put_event(&u, &end, true);
         return exit_status(ret->class);
 }

@@ -900,13 +900,13 @@ def the_way_to_a_ready_kernel_is_short():
               f'jupyter_client alone {theirs:.2f} s')
 
 
-def main():
+def main(tests):
     failed = n = 0
     if subprocess.run([PYTHON, '-c', 'import nbclient, ipykernel'],
                       stderr=subprocess.DEVNULL).returncode:
         print(f'1..0 # SKIP {PYTHON} has no nbclient and ipykernel')
         return 0
-    for fn in TESTS:
+    for fn in tests:
         if len(sys.argv) > 2 and not re.search(sys.argv[2], fn.__name__):
             continue
         n += 1
@@ -927,4 +927,5 @@ def main():
     return 1 if failed else 0
 
 
-sys.exit(main())
+if __name__ == '__main__':
+    sys.exit(main(TESTS))
