@@ -43,6 +43,7 @@ static void run_help(FILE *f)
               "      --index-url URL      package index (that of pip)\n"
               "      --pip-config FILE    configuration of pip for builds\n"
               "      --uv PROGRAM         build with it when it is there (uv); \"\": with pip\n"
+              "      --conda PROGRAM      for conda environments (micromamba or conda)\n"
               "      --podman PROGRAM     run notebooks that name an image in it\n"
               "      --image-fallback F   without --podman: refuse (default), or default: run\n"
               "                           such notebooks in the default environment\n"
@@ -80,6 +81,7 @@ enum {
         OPT_INDEX_URL,
         OPT_PIP_CONFIG,
         OPT_UV,
+        OPT_CONDA,
         OPT_PODMAN,
         OPT_IMAGE_FALLBACK,
 };
@@ -143,6 +145,8 @@ static const char **text_option(struct runner_opts *o, int opt)
                 return &o->pip_config;
         case OPT_UV:
                 return &o->uv;
+        case OPT_CONDA:
+                return &o->conda;
         case OPT_PODMAN:
                 return &o->podman;
         default:
@@ -223,6 +227,7 @@ static const struct option run_options[] = {
         {"index-url", required_argument, NULL, OPT_INDEX_URL},
         {"pip-config", required_argument, NULL, OPT_PIP_CONFIG},
         {"uv", required_argument, NULL, OPT_UV},
+        {"conda", required_argument, NULL, OPT_CONDA},
         {"podman", required_argument, NULL, OPT_PODMAN},
         {"image-fallback", required_argument, NULL, OPT_IMAGE_FALLBACK},
         {0},

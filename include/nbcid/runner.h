@@ -67,6 +67,8 @@ struct runner_opts {             /* borrowed */
         uint64_t build_timeout_us;          /* of an environment, or of pulling an image; 0: none */
         const char *uv;                     /* the program to build with, when it is there; "":
                                              * pip */
+        const char *conda;                  /* the same for conda environments; NULL: micromamba or
+                                             * conda */
         const char *index_url, *pip_config; /* package index; file for pip; or NULL */
         const char *podman;                 /* runs images; NULL: none are run */
         bool image_fallback;                /* then run in the default environment instead */

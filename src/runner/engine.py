@@ -449,6 +449,9 @@ class Run:
         try:
             self.client.create_kernel_manager()
             self.client.km.kernel_spec_manager = kernels
+            if kernels.container:  # where the container sees it too
+                self.client.km.connection_file = os.path.join(
+                    os.environ['JUPYTER_RUNTIME_DIR'], 'kernel.json')
             self.client.km.context.setsockopt(zmq.RCVHWM, 0)  # a flood must not be cut
             async with self.client.async_setup_kernel(cwd=self.spec['cwd']):
                 msg = await self.client.async_wait_for_reply(self.client.kc.kernel_info())

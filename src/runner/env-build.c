@@ -254,6 +254,8 @@ static int find_builder(struct build *b, struct nb_err *err)
         const struct runner_opts *o = b->c->opts;
 
         if (b->e->want.conda) {
+                if (o->conda)
+                        return sandbox_find_program(o->conda, &b->conda, err);
                 if (sandbox_find_program("micromamba", &b->conda, err) == 0 ||
                     sandbox_find_program("conda", &b->conda, err) == 0)
                         return 0;

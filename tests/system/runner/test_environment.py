@@ -544,7 +544,151 @@ def conda_is_refused_with_the_remedy_where_it_is_not():
         assert 'micromamba' in last['reason'] and 'requirements.txt' in last['reason']
 
 
+FAKE_PODMAN = r'''#!/usr/bin/python3
+import json, os, sys
+argv = sys.argv[1:]
+with open(LOG, 'a') as f:
+    f.write(json.dumps(argv) + '\n')
+def die(text):
+    print('Error: ' + text, file=sys.stderr)
+    sys.exit(125)
+if not (argv[0].startswith('--root=/') and argv[1].startswith('--runroot=/')):
+    die('where is my storage?')
+argv = argv[2:]
+if not set(os.environ) <= {'PATH', 'LANG', 'TERM', 'PYTHONUNBUFFERED', 'NBCID', 'CI', 'HOME',
+                           'JUPYTER_RUNTIME_DIR', 'PYDEVD_DISABLE_FILE_VALIDATION', 'LC_CTYPE',
+                           'JPY_PARENT_PID', 'DEBUGINFOD_URLS', 'FORCE_COLOR', 'CLICOLOR',
+                           'CLICOLOR_FORCE', 'JPY_SESSION_NAME', 'PYTHONEXECUTABLE', 'PWD'}:
+    die('environment: ' + repr(sorted(os.environ)))
+there = os.path.exists(LOG + '.pulled')
+if argv[:3] == ['image', 'exists', '--'] and len(argv) == 4:
+    sys.exit(0 if there else 1)
+if argv[:3] == ['pull', '--quiet', '--'] and len(argv) == 4:
+    if 'none' in argv[3]:
+        die('initializing source docker://x: reading manifest latest in x: manifest unknown')
+    if 'away' in argv[3]:
+        die('pinging registry x: Get "https://x/v2/": dial tcp: lookup x: no such host')
+    open(LOG + '.pulled', 'w').close()
+    sys.exit(0)
+if argv[:1] == ['rm']:
+    sys.exit(0 if argv[1:5] == ['--force', '--ignore', '--time=0', '--'] and len(argv) == 6 else 1)
+if argv[:1] != ['run']:
+    die('unknown command ' + argv[0])
+options, rest = argv[1:argv.index('--')], argv[argv.index('--') + 1:]
+for need in ('--rm', '--network=host', '--pull=never', '--user=0:0', '--cap-drop=all',
+             '--security-opt=no-new-privileges'):
+    options.remove(need) if need in options else die('no ' + need)
+seen = {}
+for o in options:
+    name, _, value = o.partition('=')
+    if name not in ('--name', '--env', '--volume', '--workdir'):
+        die('unknown flag ' + o)
+    seen.setdefault(name, []).append(value)
+if rest[1:4] != ['python', '-m', 'ipykernel_launcher'] or rest[4] != '-f' or not there:
+    die('not an image, or not a kernel: ' + repr(rest))
+mounts = [v.split(':')[0] for v in seen['--volume']]
+if not all(os.path.isdir(m) for m in mounts) or not rest[5].startswith(tuple(m + '/' for m in mounts)):
+    die('the connection file is not mounted')
+os.chdir(seen['--workdir'][0])
+os.environ.update(v.split('=', 1) for v in seen['--env'])
+os.environ['IN_IMAGE'] = rest[0]
+os.execv('/usr/bin/python3', ['/usr/bin/python3', *rest[2:]])
+'''
+
+
+@test
+def an_image_runs_in_a_strict_fake_podman():
+    look = 'import os; print(os.environ["IN_IMAGE"], os.getcwd(), os.path.exists("nb.ipynb"))'
+    image = 'docker.io/acme/tf:2; touch /tmp/nbcid-owned'
+    with Store() as store:
+        fake, log = store.base + '/podman', store.base + '/log'
+        with open(fake, 'w') as f:
+            f.write(FAKE_PODMAN.replace('LOG', repr(log)))
+        os.chmod(fake, 0o755)
+        use = ('--podman', fake)
+        with store.run(None, look, *use, image='none') as r:
+            last = r.ended('environment', 1)
+            assert 'manifest unknown' in last['reason'] and of_run(r, 'environment.log.txt')
+        with store.run(None, look, *use, image='away') as r:
+            last = r.ended('infrastructure', 3)
+            assert 'no such host' in last['reason']
+        for pulled in (True, False):
+            with store.run(None, look, *use, image=image, kernel='tf2-2-11') as r:
+                r.ended('passed', 0)
+                assert r.text(0) == f'{image} {r.workspace} True\n', r.text(0)
+                assert of_run(r, 'environment.json')['image'] == image
+        with open(log) as f:
+            calls = [json.loads(line)[2:] for line in f]
+        assert sum(c[:1] == ['pull'] and c[3] == image for c in calls) == 1, calls
+        assert [c[0] for c in calls].count('rm') == [c[0] for c in calls].count('run') == 2
+        assert not os.path.exists('/tmp/nbcid-owned')
+        with store.run(None, ['print("a")', 'import time; time.sleep(600)'], *use,
+                       image=image) as r:
+            r.until('cell_started', cell=2)
+            r.process.terminate()
+            r.ended('cancelled', 1)
+            assert r.outputs(1)[-1]['ename'] == 'KeyboardInterrupt', r.outputs(1)
+
+
 # ---- other builders ----
+
+FAKE_MICROMAMBA = r'''#!/usr/bin/python3
+import json, os, subprocess, sys
+argv = sys.argv[1:]
+if argv == ['--version']:
+    print('1.5.8')
+    sys.exit(0)
+if argv[0] not in ('create', 'install') or argv[1:4] != ['-y', '-q', '-p']:
+    sys.exit('unknown: ' + repr(argv))
+prefix, rest = argv[4], argv[5:]
+site = prefix + '/lib/pythonMINOR/site-packages'
+def put(name, version):
+    os.makedirs(f'{site}/{name}-{version}.dist-info', exist_ok=True)
+    with open(f'{site}/{name}-{version}.dist-info/METADATA', 'w') as f:
+        f.write(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+    os.makedirs(prefix + '/conda-meta', exist_ok=True)
+    with open(f'{prefix}/conda-meta/{name}.json', 'w') as f:
+        json.dump({'url': f'https://conda.example/noarch/{name}-{version}.conda', 'md5': 'abc'}, f)
+if argv[0] == 'install':
+    assert rest == ['ipykernel'], rest
+    put('ipykernel', '99')
+    sys.exit(0)
+assert rest[0] == '--file' and len(rest) == 2, rest
+text = open(rest[1]).read()
+if 'nothing' in text:
+    sys.exit('error    libmamba Could not solve for environment specs\n'
+             'critical libmamba LibMambaUnsatisfiableError: nothing provides requested nothing')
+assert rest[1].endswith('.yml') == (not text.startswith('@EXPLICIT')), rest
+subprocess.run(['/usr/bin/python3', '-m', 'venv', '--without-pip', '--system-site-packages', prefix],
+               check=True)
+put('fromconda', '3')
+if text.startswith('@EXPLICIT'):
+    put('ipykernel', '99')
+'''
+
+
+@test
+def conda_environments_are_built_by_a_strict_fake_micromamba():
+    with Store() as store:
+        fake = store.base + '/micromamba'
+        with open(fake, 'w') as f:
+            f.write(FAKE_MICROMAMBA.replace('MINOR', MINOR))
+        os.chmod(fake, 0o755)
+        use = ('--conda', fake)
+        with store.run(None, 'print(1)', *use, conda='dependencies: [nothing]\n') as r:
+            last = r.ended('environment', 1)
+            assert 'nothing provides' in last['reason'], last
+        for exact in (False, True):
+            with store.run(None, 'import sys; print(sys.prefix)', *use,
+                           conda='dependencies: [fromconda]\n') as r:
+                r.ended('passed', 0)
+                assert r.text(0).startswith(store.path)
+                report = of_run(r, 'environment.json')
+                assert report['lock'] is exact and report['builder'] == 'micromamba 1.5.8', report
+                assert report['packages']['fromconda'] == '3'
+                assert of_run(r, 'environment.lock').startswith('@EXPLICIT\nhttps://conda.example')
+            shutil.rmtree(os.path.join(store.path, store.keys()[0]))
+
 
 def fetched(*packages):
     """A virtual environment with packages of the real index, made once below the build
