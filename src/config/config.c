@@ -166,7 +166,7 @@ static const struct key executor_keys[] = {
 static const struct key environments_keys[] = {
         {"max_size", KEY_SIZE, AT(config, environments_max), "20GiB", "1MiB", "1024TiB"},
         {"build_timeout", KEY_DURATION, AT(config, build_timeout_us), "30m", "1s", "1d"},
-        {"index_url", KEY_URL, AT(config, index_url), .check = check_web_url},
+        {"index_url", KEY_URL, AT(config, index_url), .check = check_index_url},
         {"pip_config", KEY_TEXT, AT(config, pip_config), .check = check_absolute},
         {"allow", KEY_LIST, AT(config, allow), .zero = true, .check = check_allowed},
 };

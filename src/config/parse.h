@@ -31,6 +31,7 @@ const char *check_listen(const char *text);
 const char *check_web_url(const char *text);
 const char *check_clone_base(const char *text);
 const char *check_allowed(const char *text); /* of [environments] allow */
+const char *check_index_url(const char *text);
 const char *check_host(const char *text);
 const char *check_host_key(const char *text);
 const char *check_repository(const char *text);

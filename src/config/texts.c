@@ -123,6 +123,16 @@ const char *check_absolute(const char *text)
         return text[0] == '/' ? NULL : "is not an absolute path; begin it with a '/'";
 }
 
+const char *check_index_url(const char *text)
+{
+        const char *host = strstr(text, "://");
+
+        if (host && memchr(host + 3, '@', strcspn(host + 3, "/")))
+                return "has a user or a password in it, which every user of this machine could "
+                       "see; write it into the file that pip_config names";
+        return check_web_url(text);
+}
+
 const char *check_allowed(const char *text)
 {
         static const char *const words[] = {"vcs", "url", "file", "editable", "index"};

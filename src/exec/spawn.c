@@ -140,8 +140,9 @@ int exec_spawn_runner(const struct exec_spawn *s, pid_t *ret, struct nb_err *err
         if (dir < 0)
                 return nb_fail_errno(err, errno, "%s", s->dir);
         r = write_environment(s, dir, err);
-        if (r == 0)
-                r = runner_argv(s, &argv, err);
+        if (r < 0)
+                return r;
+        r = runner_argv(s, &argv, err);
         if (r < 0)
                 return r;
         if (!log || posix_spawn_file_actions_init(&fa) != 0)
@@ -152,8 +153,9 @@ int exec_spawn_runner(const struct exec_spawn *s, pid_t *ret, struct nb_err *err
         }
         r = fill_spawn(&fa, &at, log, dir);
         if (r == 0)
-                r = posix_spawn(ret, argv.v[0], &fa, &at, argv.v, (char *const *)(uintptr_t)env);
+                r = posix_spawn(ret, s->deps->self, &fa, &at, argv.v,
+                                (char *const *)(uintptr_t)env);
         posix_spawnattr_destroy(&at);
         posix_spawn_file_actions_destroy(&fa);
-        return r ? nb_fail_errno(err, r, "cannot start %s", argv.v[0]) : 0;
+        return r ? nb_fail_errno(err, r, "cannot start %s", s->deps->self) : 0;
 }

@@ -167,6 +167,7 @@ bool env_version_is(const char *version, const char *wanted)
 {
         size_t n = strlen(wanted);
 
+        nb_assert(version); /* of an interpreter that was asked */
         return strncmp(version, wanted, n) == 0 && (version[n] == '\0' || version[n] == '.');
 }
 

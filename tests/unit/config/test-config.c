@@ -57,6 +57,11 @@ TEST(an_empty_file_is_all_defaults)
         CHECK_INT(c->executors[0].processes_max, 512);
         CHECK_INT(c->executors[0].sandbox, SANDBOX_AUTO);
         CHECK_STR(c->executors[0].python, "python3");
+        CHECK(!c->executors[0].podman && !c->executors[0].image_fallback);
+        CHECK_INT(c->environments_max, INT64_C(20) << 30);
+        CHECK_INT(c->build_timeout_us, INT64_C(1800) * 1000000);
+        CHECK(!c->index_url && !c->pip_config);
+        CHECK_INT(c->allow.n, 0);
 }
 
 TEST(forges_have_defaults_by_kind)
@@ -169,6 +174,12 @@ static const struct {
         {"[server]\nmax_body = \"25MB\"\n", "\"25MB\" is not a size"},
         {"[server]\nmax_body = \"2GiB\"\n", "2GiB is out of range; write 1KiB to 1GiB"},
         {"[[executor]]\nname = \"x\"\nmemory_max = \"1KiB\"\n", "write 0 or 16MiB to 1024TiB"},
+        {"[[executor]]\nname = \"x\"\ncontainers = \"docker\"\n",
+         "write one of \"none\", \"podman\""},
+        {"[environments]\nindex_url = \"https://user:word@e.org/simple\"\n",
+         "a user or a password"},
+        {"[environments]\npip_config = \"pip.conf\"\n", "not an absolute path"},
+        {"[environments]\nallow = [\"vcs\", \"all\"]\n", "none of \"vcs\", \"url\""},
         {"[[executor]]\nname = \"x\"\npython = \"\"\n", "is empty"},
         {"[[executor]]\nname = \"x\"\npython = \"a\\nb\"\n", "has a control character"},
         {"[[executor]]\nname = \"x\"\npython = \"a\\u0000b\"\n", "c.toml:3:1: a NUL"},
