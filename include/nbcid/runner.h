@@ -49,7 +49,7 @@ struct runner_opts {             /* borrowed */
         const char *output;      /* where to put the executed notebook; NULL: only in run_dir */
         const char *const *hide; /* what the job must not see: directories become empty, files
                                   * unreadable; NULL-terminated, or NULL */
-        const char *parameters; /* JSON object, text; or NULL: the environment's */
+        const char *parameters;  /* JSON object, text; or NULL: the environment's */
         const char *environment; /* file with a struct nb_environment, or NULL */
         const char *kernel, *language; /* wanted kernelspec; else the environment's, else the
                                         * notebook's own; or NULL */
