@@ -54,6 +54,7 @@ char *findings_text(const struct findings *f);
 
 /* Appends a JSON array of objects: severity ("warning", "error"), rule, cell,
  * cell_line, cell_column, line, column, path, message, remedy, text; what is
- * unknown is left out.  The one form for files, rows and the API. */
+ * unknown is left out.  When more is not 0 a last one of rule "more" says it.  The one form for
+ * files, rows and the API. */
 void findings_write_json(const struct findings *f, struct nb_buf *ret);
 const char *finding_severity_name(enum finding_severity s);

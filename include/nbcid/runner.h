@@ -41,6 +41,7 @@
 #include <nbcid/config.h>
 #include <nbcid/err.h>
 #include <nbcid/model.h>
+#include <nbcid/str.h>
 
 struct runner_opts {             /* borrowed */
         const char *notebook;    /* path; relative to workspace when that is given */
@@ -79,6 +80,10 @@ struct runner_opts {             /* borrowed */
  * process only.  Fills ret when the answer is >= 0: exit status 0 passed, 1
  * failed, 3 infrastructure; 4: another runner has this directory. */
 int runner_run(const struct runner_opts *o, struct run_result *ret, struct nb_err *err);
+
+/* Names of the kernelspecs that a job of this interpreter finds, before its own
+ * environment brings more.  Reads a few directories; any thread.  NB_E_NOMEM. */
+int runner_kernels(const char *python, struct nb_strv *ret, struct nb_err *err);
 
 /* ---- the two sides of events.jsonl ---- */
 

@@ -12,6 +12,7 @@
  * Nothing new is started below the disk floor: it would only fail.
  */
 
+#include <nbcid/check.h>
 #include <nbcid/flow.h>
 #include <nbcid/git.h>
 #include <nbcid/str.h>
@@ -70,6 +71,7 @@ int64_t flow_backoff_ms(const struct flow *f, uint32_t n);
 struct plan_job {
         char *notebook, *refused;
         enum run_class refused_class; /* CLASS_CHECK or CLASS_ENVIRONMENT */
+        char *findings;               /* JSON array, text; NULL: none */
         struct nb_environment environment;
         int64_t cells;
         uint64_t timeout_us, cell_timeout_us;
@@ -106,9 +108,28 @@ void plan_files_done(struct plan_files *f);
 int plan_files_read(void *arg, const char *path, struct nb_buf *ret, struct nb_err *err);
 bool plan_files_has(void *arg, const char *path);
 
+/* The static gate of one build, in plan-check.c.  Its process starts with
+ * begin, so that it is warm when the notebooks are here. */
+struct plan_gate {
+        struct check *check;
+        const char **hide;      /* what the process must not see; NULL-terminated */
+        struct nb_strv kernels; /* that the executor has; empty: not known */
+};
+int plan_gate_begin(const struct config *c, const struct config_executor *x, struct plan_gate *ret,
+                    struct nb_err *err);
+void plan_gate_end(struct plan_gate *g);
+/* Fill j->findings, and j->refused when an error is among them and nothing
+ * worse is known.  parameters: JSON object that the repository sets, or NULL. */
+int plan_gate_check(const struct plan_gate *g, const struct repo_config *rc, const char *parameters,
+                    const char *p, size_t n, struct plan_job *j, struct nb_err *err);
+
 /* f has what git answered and extracted. */
 int plan_make(const struct config *c, const char *forge, const struct store_build *b,
-              struct plan_files *f, struct plan *ret, struct nb_err *err);
+              struct plan_files *f, const struct plan_gate *gate, struct plan *ret,
+              struct nb_err *err);
+/* The one that runs the jobs of a repository. */
+const struct config_executor *plan_executor_of(const struct config *c, const char *forge,
+                                               const char *repository);
 
 /* ---- prepare.c ---- */
 /* Pick and start preparations while there is room.  false: the store failed. */

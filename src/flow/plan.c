@@ -12,6 +12,7 @@ static void plan_job_done(struct plan_job *j)
 {
         free(j->notebook);
         free(j->refused);
+        free(j->findings);
         nb_environment_done(&j->environment);
 }
 
@@ -54,6 +55,7 @@ struct planning {
         const struct repo_config *repo;
         const struct store_build *build;
         struct plan_files *files;
+        const struct plan_gate *gate;
 };
 
 /* The job fails with why, which is the notebook's or the repository's fault;
@@ -93,12 +95,12 @@ static int plan_read(const struct planning *p, const struct git_changed *g, stru
 }
 
 /* Bits of the names in [environments] allow, which the configuration has
- * checked; NULL: nothing beside packages by name. */
+ * checked. */
 static unsigned plan_allow(const struct nb_strv *names)
 {
         unsigned bits = 0, bit;
 
-        for (size_t i = 0; names && i < names->n; i++)
+        for (size_t i = 0; i < names->n; i++)
                 if (requirements_allow_parse(names->v[i], &bit))
                         bits |= bit;
         return bits;
@@ -117,14 +119,15 @@ static int plan_environment(const struct planning *p, const struct notebook_head
         struct nb_err why;
 
         repo_config_environment(p->repo, j->notebook, &wish);
-        if (environment_resolve(&(struct environment_question){.notebook = j->notebook,
-                                                               .head = head,
-                                                               .wish = &wish,
-                                                               .allow = plan_allow(NULL),
-                                                               .files = &files},
-                                &j->environment, &why) < 0)
+        if (environment_resolve(
+                    &(struct environment_question){.notebook = j->notebook,
+                                                   .head = head,
+                                                   .wish = &wish,
+                                                   .allow = plan_allow(&p->config->allow),
+                                                   .files = &files},
+                    &j->environment, &why) < 0)
                 return plan_refuse(j, CLASS_ENVIRONMENT, &why, err);
-        return 0; /* j->environment.parameters: from the repository's configuration */
+        return 0;
 }
 
 static int plan_one(const struct planning *p, const struct git_changed *g, struct plan_job *ret,
@@ -132,16 +135,35 @@ static int plan_one(const struct planning *p, const struct git_changed *g, struc
 {
         nb_auto_buf text = NB_BUF(p->config->max_notebook);
         NB_CLEANUP(notebook_head_done) struct notebook_head head = {0};
+        nb_auto_free char *parameters = NULL;
+        struct nb_err why;
         int r;
 
         *ret = (struct plan_job){.notebook = nb_strdup(g->path)};
         if (!ret->notebook)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         repo_config_limits(p->repo, p->config, g->path, &ret->timeout_us, &ret->cell_timeout_us);
+        r = repo_config_parameters(p->repo, g->path, &parameters, &why);
+        if (r < 0)
+                return plan_refuse(ret, CLASS_CHECK, &why, err);
         r = plan_read(p, g, &text, ret, &head, err);
+        if (r == 0 && text.len > 0)
+                r = plan_gate_check(p->gate, p->repo, parameters, nb_buf_str(&text), text.len, ret,
+                                    err);
         if (r == 0 && !ret->refused)
                 r = plan_environment(p, &head, ret, err);
+        ret->environment.parameters = NB_TAKE(parameters);
         return r;
+}
+
+const struct config_executor *plan_executor_of(const struct config *c, const char *forge,
+                                               const char *repository)
+{
+        const struct config_repository *r = config_find_repository(c, forge, repository);
+        const struct config_executor *x =
+                r && r->executor ? config_find_executor(c, r->executor) : NULL;
+
+        return x ? x : &c->executors[0];
 }
 
 /* The one executor of this repository; its own file may name it again, and
@@ -149,8 +171,7 @@ static int plan_one(const struct planning *p, const struct git_changed *g, struc
 static int plan_executor(const struct config *c, const char *forge, const char *repository,
                          const struct repo_config *rc, struct plan *p, struct nb_err *err)
 {
-        const struct config_repository *r = config_find_repository(c, forge, repository);
-        const char *name = r && r->executor ? r->executor : c->executors[0].name;
+        const char *name = plan_executor_of(c, forge, repository)->name;
 
         if (rc->executor && !nb_streq(rc->executor, name)) {
                 p->wrong = nb_asprintf(".nbcid.toml: executor \"%s\" is not allowed for this "
@@ -208,7 +229,8 @@ static int plan_jobs(const struct planning *g, struct plan *p, struct nb_err *er
 }
 
 int plan_make(const struct config *c, const char *forge, const struct store_build *b,
-              struct plan_files *f, struct plan *ret, struct nb_err *err)
+              struct plan_files *f, const struct plan_gate *gate, struct plan *ret,
+              struct nb_err *err)
 {
         const struct git_answer *a = f->answer;
         struct repo_config rc = {0};
@@ -228,7 +250,7 @@ int plan_make(const struct config *c, const char *forge, const struct store_buil
         if (r == 0)
                 r = plan_notes(a, &p, err);
         if (r == 0 && !p.wrong)
-                r = plan_jobs(&(struct planning){c, &rc, b, f}, &p, err);
+                r = plan_jobs(&(struct planning){c, &rc, b, f, gate}, &p, err);
         repo_config_done(&rc);
         if (r < 0) {
                 plan_done(&p);

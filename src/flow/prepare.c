@@ -150,12 +150,19 @@ static void prep_run(struct loop_work *w)
         struct prep *p = (struct prep *)w;
         struct plan_files files = {
                 .answer = &p->answer, .dir = p->extract_dir, .look = prep_look, .arg = p};
+        struct plan_gate gate = {0};
         struct nb_err ignored;
 
-        p->r = prep_git(p, &p->err);
+        p->r = plan_gate_begin(
+                p->config, plan_executor_of(p->config, p->build.forge, p->build.event.repository),
+                &gate, &p->err);
         if (p->r == 0)
-                p->r = plan_make(p->config, p->build.forge, &p->build, &files, &p->plan, &p->err);
+                p->r = prep_git(p, &p->err);
+        if (p->r == 0)
+                p->r = plan_make(p->config, p->build.forge, &p->build, &files, &gate, &p->plan,
+                                 &p->err);
         plan_files_done(&files);
+        plan_gate_end(&gate);
         (void)nb_rm_tree(AT_FDCWD, p->extract_dir, &ignored);
 }
 
@@ -203,6 +210,7 @@ static int prep_store_jobs(struct prep *p, bool *ret_over, struct nb_err *err)
                         .notify = i < p->config->status_per_notebook,
                         .refused = plan->jobs[i].refused,
                         .refused_class = plan->jobs[i].refused_class,
+                        .findings = plan->jobs[i].findings,
                 };
         return store_build_prepared(p->flow->deps.store, p->build.id, p->answer.commit,
                                     p->answer.title, plan->note, jobs, plan->n, ret_over, err);

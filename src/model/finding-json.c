@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <nbcid/finding.h>
 #include <nbcid/json.h>
+#include <nbcid/num.h>
+#include <nbcid/str.h>
 
 const char *finding_severity_name(enum finding_severity s)
 {
@@ -39,6 +41,16 @@ void findings_write_json(const struct findings *f, struct nb_buf *ret)
                 put_text(&o, "message", x->message);
                 put_text(&o, "remedy", x->remedy);
                 put_text(&o, "text", x->text);
+                nb_json_close(&o);
+        }
+        if (f->more > 0) {
+                char message[64];
+
+                (void)nb_fmt(message, sizeof(message), "and %zu more", f->more);
+                nb_json_open_object(&o);
+                nb_json_kv_str(&o, "severity", finding_severity_name(FINDING_WARNING));
+                nb_json_kv_str(&o, "rule", "more");
+                nb_json_kv_str(&o, "message", message);
                 nb_json_close(&o);
         }
         nb_json_close(&o);

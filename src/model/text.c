@@ -80,6 +80,8 @@ static void put_passed(struct nb_buf *b, const struct run_result *r)
                 nb_buf_puts(b, " in ");
                 put_duration(b, r->wall_us);
         }
+        if (r->reason && r->reason[0]) /* passed, but not quite as it asked to */
+                nb_buf_printf(b, "; %s", r->reason);
 }
 
 static void put_cell_error(struct nb_buf *b, const struct run_result *r)

@@ -7,6 +7,7 @@
  * outlive a "crash" of the flow.
  */
 
+#include <nbcid/check.h>
 #include <nbcid/exec.h>
 #include <nbcid/flow.h>
 #include <nbcid/loop.h>
@@ -90,5 +91,7 @@ char *shell_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
         { \
                 if (argc > 1 && strcmp(argv[1], "git-helper") == 0) \
                         return git_helper_main(0, 1); \
+                if (argc > 1 && strcmp(argv[1], "syntax-helper") == 0) \
+                        return check_helper_main(argc - 1, argv + 1); \
                 return nbtest_run(argc, argv); \
         }

@@ -32,7 +32,7 @@ def the_main_job(make):
     ends = {j['notebook']: (j['state'], j['class'], j['cell']) for j in build['jobs']}
     assert ends == {
         'good.ipynb': ('passed', 'passed', None), 'bad.ipynb': ('failed', 'cell_error', 2),
-        'syntax.ipynb': ('failed', 'cell_error', 1),
+        'syntax.ipynb': ('failed', 'check', None),
         'plots/plot.ipynb': ('passed', 'passed', None), 'r.ipynb': ('passed', 'passed', None),
         'broken.ipynb': ('failed', 'check', None)}, ends
     bad = w.job(build, 'bad.ipynb')
