@@ -48,8 +48,8 @@ FOREIGN = [
 
 # The C library's, and the kernel's; anything else is a library that has no room yet.
 SYSTEM = set("""
-arpa/inet.h ctype.h dirent.h errno.h fcntl.h fenv.h float.h fnmatch.h fts.h ftw.h getopt.h glob.h grp.h
-inttypes.h iso646.h libgen.h limits.h link.h locale.h malloc.h math.h net/if.h netdb.h
+arpa/inet.h ctype.h dirent.h endian.h errno.h fcntl.h fenv.h float.h fnmatch.h fts.h ftw.h
+getopt.h glob.h grp.h inttypes.h iso646.h libgen.h limits.h link.h locale.h malloc.h math.h net/if.h netdb.h
 netinet/in.h netinet/tcp.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h signal.h spawn.h
 stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h
 string.h strings.h syslog.h threads.h time.h uchar.h unistd.h wchar.h

@@ -78,6 +78,13 @@ int nb_json_reader_end(struct nb_json_reader *r, struct nb_err *err);
 struct nb_json_pos nb_json_reader_mark(const struct nb_json_reader *r);
 void nb_json_reader_locate(struct nb_json_reader *r, struct nb_json_pos *mark);
 
+/* Past what nobody asked for, ten times as fast: behind the white space at i,
+ * or behind the value that begins there (white space before it is fine) and
+ * nests at most depth (<= 64) deep.  0: that is no value; nb_json_parse() says
+ * why.  Both agree on everything but UTF-8, which is nb_utf8_valid()'s here. */
+size_t nb_json_space(const char *p, size_t n, size_t i);
+size_t nb_json_skip(const char *p, size_t n, size_t i, unsigned depth);
+
 /* The text of a JSON number as a whole number: 12, 1e3 and 1.0 are, 1.5 and
  * 1e-3 are not; false when it has a fraction or is out of range. */
 bool nb_json_number_int(const char *s, size_t n, int64_t *ret);

@@ -6,6 +6,7 @@
 
 #include <nbcid/json.h>
 #include <nbcid/mem.h>
+#include <nbcid/str.h>
 
 #define MAX_DEPTH 64
 
@@ -287,35 +288,121 @@ static int on_array_end(void *arg, struct nb_err *err)
         return 0;
 }
 
+static const struct nb_json_events events = {
+        .null = on_null,
+        .boolean = on_boolean,
+        .number = on_number,
+        .string = on_string,
+        .map_start = on_map_start,
+        .map_key = on_map_key,
+        .map_end = on_map_end,
+        .array_start = on_array_start,
+        .array_end = on_array_end,
+};
+
+/* ---- the quick look ---- */
+
+/* It calls the same functions, but skips what no path leads into.  An answer of
+ * 0 is no verdict: whatever is unusual is read again, whole, by the parser that
+ * can say what is wrong and where.  Recursion ends with the paths. */
+static size_t quick_value(struct pick *k, const char *p, size_t n, size_t i);
+
+static int quick_scalar(struct pick *k, const char *p, size_t n)
+{
+        const struct nb_json_limits limits = {.bytes = n};
+
+        if (p[0] == '"' && !memchr(p, '\\', n))
+                return on_string(k, p + 1, n - 2, NULL);
+        return nb_json_parse(p, n, &limits, &events, k, NULL, NULL);
+}
+
+/* Key, colon and value; behind them. */
+static size_t quick_member(struct pick *k, const char *p, size_t n, size_t i)
+{
+        size_t end;
+
+        if (i == n || p[i] != '"')
+                return 0;
+        end = nb_json_skip(p, n, i, 0);
+        if (end == 0 || memchr(p + i, '\\', end - i) ||
+            on_map_key(k, p + i + 1, end - i - 2, NULL) < 0)
+                return 0;
+        i = nb_json_space(p, n, end);
+        return i < n && p[i] == ':' ? quick_value(k, p, n, i + 1) : 0;
+}
+
+static size_t quick_nest(struct pick *k, const char *p, size_t n, size_t i)
+{
+        bool array = p[i] == '[';
+        char close = array ? ']' : '}';
+        int r = container_start(k, array, NULL);
+
+        if (r < 0)
+                return 0;
+        i = nb_json_space(p, n, i + 1);
+        if (i == n || p[i] != close) {
+                for (;;) {
+                        i = array ? quick_value(k, p, n, i) : quick_member(k, p, n, i);
+                        i = i ? nb_json_space(p, n, i) : n;
+                        if (i == n || p[i] != ',')
+                                break;
+                        i = nb_json_space(p, n, i + 1);
+                }
+                if (i == n || p[i] != close)
+                        return 0;
+        }
+        r = array ? on_array_end(k, NULL) : on_map_end(k, NULL);
+        return r < 0 ? 0 : i + 1;
+}
+
+/* Behind the value that begins at i or after white space. */
+static size_t quick_value(struct pick *k, const char *p, size_t n, size_t i)
+{
+        uint32_t set = at_value(k);
+        size_t end;
+
+        i = nb_json_space(p, n, i);
+        if (i == n)
+                return 0;
+        if (set && (p[i] == '{' || p[i] == '['))
+                return quick_nest(k, p, n, i);
+        end = nb_json_skip(p, n, i, MAX_DEPTH - k->depth);
+        return end && set && quick_scalar(k, p + i, end - i) < 0 ? 0 : end;
+}
+
+static bool quick(struct pick *k, const char *p, size_t n)
+{
+        size_t end = nb_utf8_valid(p, n, NULL) ? quick_value(k, p, n, 0) : 0;
+
+        return end && nb_json_space(p, n, end) == n;
+}
+
+/* ---- the whole ---- */
+
 int pick_json(const char *p, size_t n, const struct pick_spec *specs, size_t n_specs,
               struct pick_value *values, pick_element_fn element, void *arg, struct nb_err *err)
 {
-        static const struct nb_json_events events = {
-                .null = on_null,
-                .boolean = on_boolean,
-                .number = on_number,
-                .string = on_string,
-                .map_start = on_map_start,
-                .map_key = on_map_key,
-                .map_end = on_map_end,
-                .array_start = on_array_start,
-                .array_end = on_array_end,
-        };
-        struct nb_json_limits limits = {.bytes = n, .depth = MAX_DEPTH};
-        struct pick k = {.specs = specs,
-                         .n_specs = n_specs,
-                         .values = values,
-                         .element = element,
-                         .arg = arg};
+        const struct nb_json_limits limits = {.bytes = n, .depth = MAX_DEPTH};
+        struct pick fresh = {.specs = specs,
+                             .n_specs = n_specs,
+                             .values = values,
+                             .element = element,
+                             .arg = arg};
+        struct pick k;
         int r;
 
         nb_assert(n_specs > 0 && n_specs <= PICK_MAX_SPECS);
         if (n == 0)
                 return nb_fail(err, NB_E_INVALID, "the payload is empty");
         for (size_t i = 0; i < n_specs; i++) {
-                split_path(&k, i);
-                k.levels[0].on_path |= 1u << i;
+                split_path(&fresh, i);
+                fresh.levels[0].on_path |= 1u << i;
         }
+        k = fresh;
+        if (quick(&k, p, n))
+                return 0;
+        pick_done(values, n_specs);
+        k = fresh;
         r = nb_json_parse(p, n, &limits, &events, &k, NULL, err);
         if (r < 0)
                 pick_done(values, n_specs);

@@ -5,8 +5,8 @@
  * pick.h - take a few values out of a large JSON text without building it
  *
  * A payload is megabytes at worst and we want ten short texts of it, so the
- * events of json.h are matched against a table of paths and the rest is
- * skipped.  What is picked must be unambiguous: a path, or any object on the
+ * events of json.h are matched against a table of paths and the rest is only
+ * checked.  What is picked must be unambiguous: a path, or any object on the
  * way to it, given twice is malformed, for two readers could take two answers
  * from it.  Pure; any thread.
  */
@@ -43,7 +43,9 @@ struct pick_value { /* texts owned; done with pick_done() */
 #define PICK_MAX_LEVELS 4
 
 /* After each object in the array that the table names: the values under it are
- * filled, and emptied once this returns.  Answers 0, or < 0 to stop. */
+ * filled, and emptied once this returns.  Answers 0, or < 0 to stop.  A text
+ * that turns out to be malformed or unusual is read a second time, from its
+ * first element on. */
 typedef int (*pick_element_fn)(void *arg, struct pick_value *values, struct nb_err *err);
 
 /* values[i] is what specs[i] found; n_specs of each.  The root is an object,

@@ -173,6 +173,18 @@ static void check_string(const char *text)
                 PROPERTY(strcmp(nb_json_str(nb_json_root(t), NULL), text) == 0);
 }
 
+/* The quick reader and the exact one accept the same. */
+static void check_skip(const char *p, size_t size)
+{
+        const struct nb_json_limits wide = {.bytes = SIZE_MAX, .depth = limits.depth};
+        size_t end = nb_json_skip(p, size, 0, wide.depth);
+        bool whole = end > 0 && nb_json_space(p, size, end) == size;
+        int r = nb_json_parse(p, size, &wide, &(struct nb_json_events){0}, NULL, NULL, NULL);
+
+        PROPERTY(end <= size);
+        PROPERTY((whole && nb_utf8_valid(p, size, NULL)) == (r == 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         nb_auto_free char *text = NULL;
@@ -193,5 +205,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         /* What the events refuse, the tree refuses: no tree has 0 values. */
         check_tree((const char *)data, size, r == 0 ? s.values : 0);
         check_string(text);
+        check_skip((const char *)data, size);
         return 0;
 }

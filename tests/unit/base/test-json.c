@@ -9,12 +9,29 @@
 
 static const struct nb_json_limits wide = {.bytes = 64 * MIB, .depth = 64};
 
+/* nb_json_skip() lets through what nb_json_parse() does, whatever this file
+ * tries; and nothing behind the n bytes is read. */
+static void skip_agrees(const char *text, size_t n)
+{
+        nb_auto_free char *exact = malloc(n ? n : 1); /* valgrind and ASan watch its end */
+        bool whole;
+        size_t end;
+
+        memcpy(exact, text, n);
+        end = nb_json_skip(exact, n, 0, wide.depth);
+        whole = end > 0 && nb_json_space(exact, n, end) == n && nb_utf8_valid(exact, n, NULL);
+        CHECK(end <= n);
+        CHECK_INT(whole, nb_json_parse(text, n, &wide, &(struct nb_json_events){0}, NULL, NULL,
+                                       NULL) == 0);
+}
+
 /* Read text into a tree with limits; the caller frees it. */
 static struct nb_json_tree *tree(const char *text)
 {
         struct nb_json_tree *t = NULL;
         struct nb_err err;
 
+        skip_agrees(text, strlen(text));
         CHECK_OK(nb_json_read(text, strlen(text), &wide, &t, NULL, &err), &err);
         return t;
 }
@@ -31,6 +48,7 @@ static void refused(const char *text, size_t n, const struct nb_json_limits *lim
         char place[64];
         int r = nb_json_read(text, n, limits, &t, &pos, &err);
 
+        skip_agrees(text, n);
         CHECK_ERR(r, &err, code, part);
         CHECK(!t);
         snprintf(place, sizeof(place), "line %zu, column %zu: ", line, column);
@@ -464,6 +482,29 @@ TEST(surrogates_come_in_pairs)
         CHECK_STR(nb_json_str(nb_json_index(nb_json_root(t), 0), NULL),
                   "\xf0\x9f\x98\x80 \\ud800 \xed\x9f\xbf\xee\x80\x80");
         nb_json_free(t);
+}
+
+TEST(skipping_ends_where_the_value_ends)
+{
+        static const struct {
+                const char *text;
+                size_t at, depth, end;
+        } cases[] = {
+                {"{\"a\": [1, {}], \"b\":2}", 5, 2, 13},
+                {"{\"a\": [1, {}], \"b\":2}", 5, 1, 0}, /* too deep */
+                {"{\"a\":1}", 1, 0, 4},                 /* a key is a string */
+                {"[[],[]]", 1, 1, 3},
+                {"[-0.5e+10,1]", 1, 0, 9},
+                {"\"eight by\\\"te\" ", 0, 0, 14},
+                {"\"12345678\x1f\"", 0, 0, 0},
+                {"true", 4, 0, 0},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
+                CHECK_INT(nb_json_skip(cases[i].text, strlen(cases[i].text), cases[i].at,
+                                       (unsigned)cases[i].depth),
+                          cases[i].end);
+        CHECK_INT(nb_json_space(" \n\t\r\v", 5, 0), 4);
 }
 
 TEST(duplicate_keys_are_refused)
