@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string.h>
 
 #include <nbcid/str.h>
@@ -171,12 +172,21 @@ static int set_up(struct db *d, enum db_mode mode, struct nb_err *err)
                        err);
 }
 
+/* Its statistics of memory take a mutex for each malloc(), and nobody asks for
+ * them.  Refused once the library is in use: then it goes without. */
+static void set_up_library(void)
+{
+        (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int db_open(struct db *d, const char *path, enum db_mode mode, const struct nb_clock *clock,
             struct nb_err *err)
 {
         int flags = mode == DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
         int r, rc;
 
+        (void)pthread_once(&once, set_up_library);
         nb_assert(sqlite3_threadsafe());
         if (mode == DB_CREATE) {
                 r = make_file(path, err);
