@@ -78,12 +78,28 @@ static const char *clean_char(const char *s, size_t *ret_step, size_t *ret_n)
         return s;
 }
 
+/* How much of s needs no care: printable ASCII without quotes and backslashes,
+ * which is nearly all that is ever logged. */
+static size_t plain_prefix(const char *s)
+{
+        size_t n = 0;
+
+        while (s[n] >= ' ' && s[n] <= '~' && s[n] != '"' && s[n] != '\\')
+                n++;
+        return n;
+}
+
 /* One value as one line: well-formed, without control characters, at most
  * VALUE_MAX bytes; quotes and backslashes escaped when it goes between quotes. */
 static void put_value(struct space *o, const char *s, bool quoted)
 {
-        size_t total = 0, max = VALUE_MAX, step, n;
+        size_t total = plain_prefix(s), max = VALUE_MAX, step, n;
 
+        if (s[total] == '\0' && total <= max) {
+                put(o, s, total);
+                return;
+        }
+        total = 0;
         for (const char *p = s; *p && total <= max; p += step, total += n)
                 (void)clean_char(p, &step, &n);
         if (total > max)
