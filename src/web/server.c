@@ -502,6 +502,8 @@ static int start(struct web *w, struct nb_err *err)
         /* Left alone, glibc learns from the first large body to keep the memory
          * of the next ones; it has to go back to the system with each. */
         (void)mallopt(M_MMAP_THRESHOLD, LARGE_BODY);
+        /* But what some pushes need at once is not asked for anew with each. */
+        (void)mallopt(M_TRIM_THRESHOLD, LARGE_BODY);
         w->waiting = nb_alloc_array(w->app.config->max_connections, sizeof(*w->waiting));
         if (!w->waiting)
                 return nb_fail(err, NB_E_NOMEM, "memory is out");
