@@ -46,6 +46,10 @@ enum db_mode {
         DB_READ,
 };
 
+/* vfs.c: for connections that commit with synchronous=FULL and no other way. */
+#define GATHER_VFS "nbcid-gather"
+int gather_vfs_register(void) NB_MUST_USE; /* once; answers SQLite's code */
+
 /* d is zeroed; on failure it is done again. */
 int db_open(struct db *d, const char *path, enum db_mode mode, const struct nb_clock *clock,
             struct nb_err *err) NB_MUST_USE;

@@ -177,6 +177,7 @@ static int set_up(struct db *d, enum db_mode mode, struct nb_err *err)
 static void set_up_library(void)
 {
         (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+        nb_assert(gather_vfs_register() == SQLITE_OK);
 }
 
 int db_open(struct db *d, const char *path, enum db_mode mode, const struct nb_clock *clock,
@@ -199,7 +200,7 @@ int db_open(struct db *d, const char *path, enum db_mode mode, const struct nb_c
                 return nb_fail(err, NB_E_NOMEM, "memory is out");
         /* each connection stays on one thread: no mutex of its own */
         rc = sqlite3_open_v2(path, &d->sql, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-                             NULL);
+                             mode == DB_WRITE ? GATHER_VFS : NULL);
         r = rc == SQLITE_OK ? set_up(d, mode, err) : db_fail(d, rc, "open", err);
         if (r < 0)
                 db_done(d);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* deliveries: stored once, merged while queued; what an operator asks for */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "store-test.h"
 
 struct one { /* a delivery and its event */
@@ -203,6 +207,104 @@ TEST(bodies_of_all_sizes)
         accept1(&f, &b.d);
         CHECK_INT(q_int(&f, "SELECT length(body) FROM delivery WHERE id = 1"), 25 << 20);
         CHECK_INT(q_int(&f, "SELECT length(body) FROM delivery WHERE id = 2"), 0);
+}
+
+static int64_t size_of(const char *path)
+{
+        struct stat st;
+
+        CHECK_INT(stat(path, &st), 0);
+        return st.st_size;
+}
+
+/* What vfs.c may keep back, and until when. */
+TEST(writes_to_the_log_are_gathered_and_never_late)
+{
+        FIX(f); /* registers it */
+        sqlite3_vfs *vfs = sqlite3_vfs_find(GATHER_VFS);
+        nb_auto_free sqlite3_file *log = vfs ? calloc(1, (size_t)vfs->szOsFile) : NULL;
+        const sqlite3_io_methods *m;
+        static char big[125000], back[5];
+        char database[104], path[112];
+        sqlite3_int64 size;
+
+        CHECK(log);
+        snprintf(database, sizeof(database), "%s-test", f.path);
+        snprintf(path, sizeof(path), "%s-wal", database);
+        /* it takes its mode from the database */
+        nb_auto_fd int fd = open(database, O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        CHECK(fd >= 0);
+        CHECK_INT(vfs->xOpen(vfs, path, log,
+                             SQLITE_OPEN_WAL | SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL),
+                  SQLITE_OK);
+        m = log->pMethods;
+        CHECK_INT(m->xWrite(log, "abc", 3, 0), SQLITE_OK);
+        CHECK_INT(m->xWrite(log, "defgh", 5, 3), SQLITE_OK);
+        CHECK_INT(size_of(path), 0);
+        CHECK_INT(m->xRead(log, back, 4, 2), SQLITE_OK);
+        CHECK_STR(back, "cdef");
+        CHECK_INT(m->xWrite(log, "X", 1, 8), SQLITE_OK);
+        CHECK_INT(m->xSync(log, SQLITE_SYNC_NORMAL), SQLITE_OK);
+        CHECK_INT(size_of(path), 9);
+        CHECK_INT(m->xWrite(log, "Y", 1, 9), SQLITE_OK);
+        CHECK_INT(m->xFileSize(log, &size), SQLITE_OK);
+        CHECK_INT(size, 10);
+        /* not adjacent, and more than it holds: still in their order */
+        CHECK_INT(m->xWrite(log, "1", 1, 10), SQLITE_OK);
+        CHECK_INT(m->xWrite(log, "2", 1, 0), SQLITE_OK);
+        CHECK_INT(size_of(path), 11);
+        CHECK_INT(m->xWrite(log, big, sizeof(big), 1), SQLITE_OK);
+        CHECK_INT(size_of(path), 1 + (int64_t)sizeof(big));
+        CHECK_INT(m->xWrite(log, "Z", 1, 300000), SQLITE_OK);
+        CHECK_INT(m->xTruncate(log, 3), SQLITE_OK);
+        CHECK_INT(size_of(path), 3);
+        for (int i = 0; i < 100; i++)
+                CHECK_INT(m->xWrite(log, big, 4096, 3 + 4096 * i), SQLITE_OK);
+        CHECK_INT(m->xSync(log, SQLITE_SYNC_NORMAL), SQLITE_OK);
+        CHECK_INT(size_of(path), 3 + 4096 * 100);
+        CHECK_INT(m->xTruncate(log, 3), SQLITE_OK);
+        CHECK_INT(m->xWrite(log, "end", 3, 3), SQLITE_OK);
+        CHECK_INT(m->xClose(log), SQLITE_OK);
+        CHECK_INT(size_of(path), 6);
+        unlink(path);
+        unlink(database);
+}
+
+/* Pages that leave the cache before the commit, and are read back. */
+TEST(a_batch_larger_than_the_cache_is_whole)
+{
+        enum { N = 6, SIZE = 700001 };
+        FIX(f);
+        struct store_delivery d[N], *v[N];
+        nb_auto_free char *body = malloc(SIZE);
+
+        CHECK(body);
+        for (size_t i = 0; i < SIZE; i++)
+                body[i] = (char)('a' + i % 23);
+        for (int i = 0; i < N; i++) {
+                static const char *const ids[N] = {"1", "2", "3", "4", "5", "6"};
+
+                d[i] = (struct store_delivery){.forge = "hub",
+                                               .delivery_id = ids[i],
+                                               .event_name = "push",
+                                               .headers = "",
+                                               .body = body,
+                                               .n_body = SIZE,
+                                               .ignored = "no"};
+                v[i] = &d[i];
+        }
+        for (int round = 0; round < 2; round++) {
+                CHECK_OK(store_intake_accept(f.in, v, N, &f.err), &f.err);
+                CHECK_INT(d[N - 1].kind, round == 0 ? ACCEPT_IGNORED : ACCEPT_DUPLICATE);
+        }
+        CHECK_INT(q_int(&f, "SELECT count(*) FROM delivery WHERE length(body) = %d", SIZE), N);
+        CHECK_INT(q_int(&f, "SELECT count(DISTINCT body) FROM delivery"), 1);
+        CHECK_INT(q_int(&f, "SELECT substr(body, 700000) = x'%02x%02x' FROM delivery LIMIT 1",
+                        body[SIZE - 2], body[SIZE - 1]),
+                  1);
+        CHECK_INT(q_int(&f, "SELECT count(*) FROM pragma_integrity_check "
+                            "WHERE integrity_check = 'ok'"),
+                  1);
 }
 
 TEST(backlog_counts_queued_builds_up_to_a_cap)
