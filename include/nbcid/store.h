@@ -156,14 +156,22 @@ struct store_note { /* owned; done with store_note_done() */
 };
 void store_note_done(struct store_note *n);
 
-/* A note that is due and not lent: the oldest change first.  It stays lent
- * until settled.  One per (forge, repository, commit, context) at a time, so
- * their order is kept; a newer text replaces one not yet lent.  1 or 0. */
-int store_outbox_claim(struct store *s, struct store_note *ret, struct nb_err *err) NB_MUST_USE;
+/* Notes that are due and not lent, at most max: the oldest change first.  They
+ * stay lent until settled.  One per (forge, repository, commit, context) at a
+ * time, so their order is kept; a newer text replaces one not yet lent.
+ * Answers how many; ret[0] and on are the caller's then. */
+int store_outbox_claim(struct store *s, struct store_note *ret, size_t max,
+                       struct nb_err *err) NB_MUST_USE;
+struct store_settled {
+        int64_t id, seq;
+        enum note_verdict verdict;
+        int64_t retry_at_ms; /* NOTE_RETRY */
+};
 /* NOTE_RETRY: due again at retry_at_ms with tries + 1, in the newest words by
- * then.  NOTE_REFUSED: over, until there is another text. */
-int store_outbox_settle(struct store *s, int64_t id, int64_t seq, enum note_verdict v,
-                        int64_t retry_at_ms, struct nb_err *err) NB_MUST_USE;
+ * then.  NOTE_REFUSED: over, until there is another text.  All or none:
+ * NB_E_CONFLICT when one of them is not lent. */
+int store_outbox_settle(struct store *s, const struct store_settled *v, size_t n,
+                        struct nb_err *err) NB_MUST_USE;
 
 /* ---- life ---- */
 

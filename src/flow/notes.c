@@ -32,7 +32,6 @@ static struct send *send_free(struct send *s)
         free(s);
         return NULL;
 }
-NB_DEFINE_FREEP(struct send *, send_free);
 
 static void send_unlink(struct send *s)
 {
@@ -212,40 +211,60 @@ static int send_request(struct send *s, struct nb_err *err)
         return r;
 }
 
-/* true: the item is gone. */
-static bool send_settle(struct send *s)
+static void send_settled(struct send *s)
 {
-        struct flow *f = s->flow;
-        struct nb_err err;
-
-        if (store_outbox_settle(f->deps.store, s->note.id, s->note.seq, s->verdict, s->retry_at_ms,
-                                &err) < 0 &&
-            err.code != NB_E_CONFLICT)
-                return flow_store_failed(f, &err, "outbox_settle");
-        atomic_fetch_add(&f->deps.metrics->status_posts[s->verdict], 1);
+        atomic_fetch_add(&s->flow->deps.metrics->status_posts[s->verdict], 1);
         send_unlink(s);
         send_free(s);
-        return true;
 }
 
-/* Lend the next note and put it on its way.  1: one was taken, 0: none. */
-static int send_next(struct flow *f, struct nb_err *err)
+/* n > 0 sends that are ready; < 0: they stay in hand. */
+static int settle(struct flow *f, struct send *const *v, size_t n, struct nb_err *err)
 {
-        NB_CLEANUP(send_freep) struct send *s = calloc(1, sizeof(*s));
-        struct nb_err why;
-        int64_t until;
+        struct store_settled rows[FLOW_SENDS] = {0};
         int r;
 
-        if (!s)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = store_outbox_claim(f->deps.store, &s->note, err);
-        if (r <= 0)
+        for (size_t i = 0; i < n; i++)
+                rows[i] = (struct store_settled){v[i]->note.id, v[i]->note.seq, v[i]->verdict,
+                                                 v[i]->retry_at_ms};
+        r = store_outbox_settle(f->deps.store, rows, n, err);
+        /* nobody waits any more for what is not lent */
+        if (r < 0 && (r != -NB_E_CONFLICT || n > 1))
                 return r;
-        s->flow = f;
+        for (size_t i = 0; i < n; i++)
+                send_settled(v[i]);
+        return 0;
+}
+
+static int settle_ready(struct flow *f, struct nb_err *err)
+{
+        struct send *ready[FLOW_SENDS];
+        size_t n = 0;
+        int r;
+
+        for (struct send *s = f->sends; s; s = s->next)
+                if (s->ready)
+                        ready[n++] = s;
+        r = n > 0 ? settle(f, ready, n, err) : 0;
+        if (r != -NB_E_CONFLICT)
+                return r;
+        r = 0;
+        for (size_t i = 0; r == 0 && i < n; i++)
+                r = settle(f, &ready[i], 1, err);
+        return r;
+}
+
+/* Put it on its way. */
+static void send_begin(struct send *s)
+{
+        struct flow *f = s->flow;
+        int64_t until = paused_until(f, s->note.forge);
+        struct nb_err why;
+        int r;
+
         s->next = f->sends;
         f->sends = s;
         f->n_sends++;
-        until = paused_until(f, s->note.forge);
         if (until > nb_now_ms(f->deps.clock)) {
                 s->verdict = NOTE_RETRY;
                 s->retry_at_ms = until;
@@ -255,25 +274,43 @@ static int send_next(struct flow *f, struct nb_err *err)
                 send_judged(s, nb_errc_policy(why.code)->retry ? NOTE_RETRY : NOTE_REFUSED, 0,
                             why.msg);
         }
-        (void)NB_TAKE(s);
-        return 1;
+}
+
+/* Lend as many notes as there is room for; memory for them comes first, as a
+ * note that is lent must be in hand. */
+static int send_more(struct flow *f, struct nb_err *err)
+{
+        struct store_note notes[FLOW_SENDS];
+        struct send *sends[FLOW_SENDS] = {0};
+        size_t room = FLOW_SENDS - f->n_sends, n = 0;
+        int r = 0;
+
+        while (n < room && (sends[n] = calloc(1, sizeof(*sends[n]))))
+                n++;
+        if (n > 0)
+                r = store_outbox_claim(f->deps.store, notes, n, err);
+        else if (room > 0)
+                r = nb_fail(err, NB_E_NOMEM, "out of memory");
+        for (size_t i = 0; i < n; i++) {
+                if (r <= 0 || i >= (size_t)r) {
+                        send_free(sends[i]);
+                        continue;
+                }
+                sends[i]->flow = f;
+                sends[i]->note = notes[i];
+                send_begin(sends[i]);
+        }
+        return r;
 }
 
 bool notes_look(struct flow *f)
 {
         struct nb_err err;
-        int r = 1;
 
-        for (struct send *s = f->sends, *next; s; s = next) {
-                next = s->next;
-                if (s->ready && !send_settle(s))
-                        return false;
-        }
-        while (f->n_sends < FLOW_SENDS && r > 0 && !all_paused(f)) {
-                r = send_next(f, &err);
-                if (r < 0)
-                        return flow_store_failed(f, &err, "outbox_claim");
-        }
+        if (settle_ready(f, &err) < 0)
+                return flow_store_failed(f, &err, "outbox_settle");
+        if (!all_paused(f) && send_more(f, &err) < 0)
+                return flow_store_failed(f, &err, "outbox_claim");
         return true;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* commit statuses owed to forges: lent one at a time, settled by the reply */
+/* commit statuses owed to forges: lent, and settled by the reply */
 #include "rows.h"
 
 void store_note_done(struct store_note *n)
@@ -51,10 +51,40 @@ static int note_choose(struct db *d, struct store_note *n, struct nb_err *err)
         return r < 0 ? r : 1;
 }
 
-int store_outbox_claim(struct store *s, struct store_note *ret, struct nb_err *err)
+/* 1: one more is lent. */
+static int note_lend(struct db *d, struct store_note *n, struct nb_err *err)
 {
-        NB_CLEANUP(store_note_done) struct store_note n = {0};
+        int r = note_choose(d, n, err);
+
+        if (r <= 0)
+                return r;
+        r = moved(stmt_run(d, SQL_NOTE_LEND, BINDS(B_INT(n->id), B_INT(n->seq)), err), "note",
+                  n->id, err);
+        return r < 0 ? r : 1;
+}
+
+/* *ret_n: so many of ret are filled, also when it fails. */
+static int claim(struct store *s, struct store_note *ret, size_t max, size_t *ret_n,
+                 struct nb_err *err)
+{
         nb_auto_tx tx = {0};
+        int r = tx_begin_relaxed(&s->db, &tx, err);
+
+        if (r < 0)
+                return r;
+        r = due_wake(&s->db, DUE_NOTE, err);
+        for (*ret_n = 0; r >= 0 && *ret_n < max; ++*ret_n) {
+                ret[*ret_n] = (struct store_note){0};
+                r = note_lend(&s->db, &ret[*ret_n], err);
+                if (r == 0)
+                        break;
+        }
+        return r < 0 ? r : tx_commit(&tx, err);
+}
+
+int store_outbox_claim(struct store *s, struct store_note *ret, size_t max, struct nb_err *err)
+{
+        size_t n = 0;
         int r = store_verb(s, "outbox_claim", err);
 
         if (r < 0)
@@ -62,46 +92,37 @@ int store_outbox_claim(struct store *s, struct store_note *ret, struct nb_err *e
         r = due_any(&s->db, DUE_NOTE, err);
         if (r <= 0)
                 return r;
-        r = tx_begin_relaxed(&s->db, &tx, err);
-        if (r < 0)
-                return r;
-        r = due_wake(&s->db, DUE_NOTE, err);
-        if (r < 0)
-                return r;
-        r = note_choose(&s->db, &n, err);
-        if (r < 0)
-                return r;
+        r = claim(s, ret, max, &n, err);
         if (r == 0)
-                return tx_commit(&tx, err);
-        r = moved(stmt_run(&s->db, SQL_NOTE_LEND, BINDS(B_INT(n.id), B_INT(n.seq)), err), "note",
-                  n.id, err);
-        if (r < 0)
-                return r;
-        r = tx_commit(&tx, err);
-        if (r < 0)
-                return r;
-        *ret = n;
-        n = (struct store_note){0};
-        return 1;
+                return (int)n;
+        while (n > 0)
+                store_note_done(&ret[--n]);
+        return r;
 }
 
-int store_outbox_settle(struct store *s, int64_t id, int64_t seq, enum note_verdict v,
-                        int64_t retry_at_ms, struct nb_err *err)
+static int settle(struct db *d, const struct store_settled *v, struct nb_err *err)
+{
+        int r;
+
+        if (v->verdict == NOTE_RETRY)
+                r = stmt_run(d, SQL_NOTE_AGAIN,
+                             BINDS(B_INT(v->id), B_INT(v->seq),
+                                   B_INT(v->retry_at_ms > 0 ? v->retry_at_ms : 0)),
+                             err);
+        else
+                r = stmt_run(d, SQL_NOTE_DONE,
+                             BINDS(B_INT(v->id), B_INT(v->seq), B_INT(v->verdict == NOTE_REFUSED)),
+                             err);
+        return moved(r, "note", v->id, err);
+}
+
+int store_outbox_settle(struct store *s, const struct store_settled *v, size_t n,
+                        struct nb_err *err)
 {
         nb_auto_tx tx = {0};
         int r = store_begin_relaxed(s, "outbox_settle", &tx, err);
 
-        if (r < 0)
-                return r;
-        if (v == NOTE_RETRY)
-                r = stmt_run(&s->db, SQL_NOTE_AGAIN,
-                             BINDS(B_INT(id), B_INT(seq), B_INT(retry_at_ms > 0 ? retry_at_ms : 0)),
-                             err);
-        else
-                r = stmt_run(&s->db, SQL_NOTE_DONE,
-                             BINDS(B_INT(id), B_INT(seq), B_INT(v == NOTE_REFUSED)), err);
-        r = moved(r, "note", id, err);
-        if (r < 0)
-                return r;
-        return tx_commit(&tx, err);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = settle(&s->db, &v[i], err);
+        return r < 0 ? r : tx_commit(&tx, err);
 }

@@ -369,7 +369,7 @@ TEST(recover_puts_back_what_nobody_works_on)
         b = push(&f, "acme/b", C1);
         CHECK_INT(pick(&f), b);
         c = push(&f, "acme/c", C1);
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
 
         fix_close(&f);
         fix_open(&f);
@@ -381,10 +381,11 @@ TEST(recover_puts_back_what_nobody_works_on)
         CHECK_INT(store_pick_cancel(f.s, &got, &f.err), 1);
         CHECK_INT(got, a);
         CHECK_INT(store_pick_cancel(f.s, &got, &f.err), 0);
-        CHECK_ERR(store_outbox_settle(f.s, n.id, n.seq, NOTE_ACCEPTED, 0, &f.err), &f.err,
-                  NB_E_CONFLICT, "note");
+        CHECK_ERR(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0},
+                                      1, &f.err),
+                  &f.err, NB_E_CONFLICT, "note");
         store_note_done(&n);
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         store_note_done(&n);
 }
 

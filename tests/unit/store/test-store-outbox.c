@@ -8,13 +8,15 @@ static const char *send_one(struct fix *f, enum note_verdict v, int64_t retry_at
 {
         static char text[200];
         struct store_note n;
-        int r = store_outbox_claim(f->s, &n, &f->err);
+        int r = store_outbox_claim(f->s, &n, 1, &f->err);
 
         CHECK_OK(r, &f->err);
         if (r == 0)
                 return "";
         snprintf(text, sizeof(text), "%s: %s", n.context, n.text);
-        CHECK_OK(store_outbox_settle(f->s, n.id, n.seq, v, retry_at_ms, &f->err), &f->err);
+        CHECK_OK(store_outbox_settle(f->s, &(struct store_settled){n.id, n.seq, v, retry_at_ms}, 1,
+                                     &f->err),
+                 &f->err);
         store_note_done(&n);
         return text;
 }
@@ -25,7 +27,7 @@ TEST(a_note_says_where_and_what)
         struct store_note n;
 
         push(&f, "acme/nb", C2);
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_STR(n.forge, "hub");
         CHECK_STR(n.repository, "acme/nb");
         CHECK_STR(n.ref, "refs/heads/main");
@@ -35,11 +37,45 @@ TEST(a_note_says_where_and_what)
         CHECK_STR(n.target, "/builds/1");
         CHECK_INT(n.state, NOTE_PENDING);
         CHECK_INT(n.tries, 0);
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_ACCEPTED, 0, &f.err), &f.err);
-        CHECK_ERR(store_outbox_settle(f.s, n.id, n.seq, NOTE_ACCEPTED, 0, &f.err), &f.err,
-                  NB_E_CONFLICT, "note 1");
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0}, 1,
+                                     &f.err),
+                 &f.err);
+        CHECK_ERR(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0},
+                                      1, &f.err),
+                  &f.err, NB_E_CONFLICT, "note 1");
         store_note_done(&n);
         CHECK_STR(send_one(&f, NOTE_ACCEPTED, 0), "");
+}
+
+TEST(several_are_lent_and_settled_together)
+{
+        FIX(f);
+        struct store_settled v[4] = {0};
+        struct store_note n[4];
+
+        push(&f, "acme/nb", C1);
+        f.now++;
+        push(&f, "acme/nb", C2);
+        f.now++;
+        push(&f, "acme/nb", C3);
+        CHECK_INT(store_outbox_claim(f.s, n, 2, &f.err), 2);
+        CHECK_STR(n[0].commit, C1);
+        CHECK_STR(n[1].commit, C2);
+        CHECK_INT(store_outbox_claim(f.s, n + 2, 2, &f.err), 1);
+        CHECK_STR(n[2].commit, C3);
+        CHECK_INT(store_outbox_claim(f.s, n + 3, 1, &f.err), 0);
+        for (int i = 0; i < 3; i++)
+                v[i] = (struct store_settled){n[i].id, n[i].seq, NOTE_ACCEPTED, 0};
+        v[1].verdict = NOTE_RETRY;
+        v[3] = (struct store_settled){99, 1, NOTE_ACCEPTED, 0};
+        /* all or none */
+        CHECK_ERR(store_outbox_settle(f.s, v, 4, &f.err), &f.err, NB_E_CONFLICT, "note 99");
+        CHECK_INT(q_int(&f, "SELECT count(*) FROM outbox WHERE lent_seq > 0"), 3);
+        CHECK_OK(store_outbox_settle(f.s, v, 3, &f.err), &f.err);
+        CHECK_INT(q_int(&f, "SELECT count(*) FROM outbox WHERE done_seq = 1"), 2);
+        CHECK_INT(q_int(&f, "SELECT tries FROM outbox WHERE commit_oid = '" C2 "'"), 1);
+        for (int i = 0; i < 3; i++)
+                store_note_done(&n[i]);
 }
 
 TEST(newer_replaces_unsent)
@@ -59,12 +95,14 @@ TEST(never_two_of_one_context_on_their_way)
         int64_t id = push(&f, "acme/nb", C1);
         struct store_note n, none;
 
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_STR(n.text, "queued");
         CHECK_INT(pick(&f), id);
         CHECK(prepare(&f, id, 0));
-        CHECK_INT(store_outbox_claim(f.s, &none, &f.err), 0);
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_ACCEPTED, 0, &f.err), &f.err);
+        CHECK_INT(store_outbox_claim(f.s, &none, 1, &f.err), 0);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0}, 1,
+                                     &f.err),
+                 &f.err);
         store_note_done(&n);
         CHECK_STR(send_one(&f, NOTE_ACCEPTED, 0), "nbcid: no notebook changed");
         CHECK_STR(send_one(&f, NOTE_ACCEPTED, 0), "");
@@ -118,13 +156,17 @@ TEST(retry_waits_and_counts)
         CHECK_OK(store_next_due(f.s, &due, &f.err), &f.err);
         CHECK_INT(due, T0 + 100);
         f.now = T0 + 100;
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_INT(n.tries, 1);
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_RETRY, 0, &f.err), &f.err);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_RETRY, 0}, 1,
+                                     &f.err),
+                 &f.err);
         store_note_done(&n);
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_INT(n.tries, 2);
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_ACCEPTED, 0, &f.err), &f.err);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0}, 1,
+                                     &f.err),
+                 &f.err);
         store_note_done(&n);
         CHECK_STR(send_one(&f, NOTE_ACCEPTED, 0), "");
         CHECK_INT(q_int(&f, "SELECT tries FROM outbox"), 0);
@@ -163,10 +205,12 @@ TEST(refused_while_a_newer_one_waits)
         int64_t id = push(&f, "acme/nb", C1);
         struct store_note n;
 
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_INT(pick(&f), id);
         CHECK(prepare(&f, id, 0));
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_REFUSED, 0, &f.err), &f.err);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_REFUSED, 0}, 1,
+                                     &f.err),
+                 &f.err);
         store_note_done(&n);
         CHECK_STR(send_one(&f, NOTE_ACCEPTED, 0), "nbcid: no notebook changed");
 }
@@ -177,10 +221,12 @@ TEST(retried_while_a_newer_one_waits_sends_the_newer)
         int64_t id = push(&f, "acme/nb", C1);
         struct store_note n;
 
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_INT(pick(&f), id);
         CHECK(prepare(&f, id, 0));
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_RETRY, T0 + 5, &f.err), &f.err);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_RETRY, T0 + 5},
+                                     1, &f.err),
+                 &f.err);
         store_note_done(&n);
         CHECK_STR(send_one(&f, NOTE_ACCEPTED, 0), "");
         f.now += 5;

@@ -19,8 +19,10 @@ static void send_all(struct fix *f)
 {
         struct store_note n;
 
-        while (store_outbox_claim(f->s, &n, &f->err) == 1) {
-                CHECK_OK(store_outbox_settle(f->s, n.id, n.seq, NOTE_ACCEPTED, 0, &f->err),
+        while (store_outbox_claim(f->s, &n, 1, &f->err) == 1) {
+                CHECK_OK(store_outbox_settle(f->s,
+                                             &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0},
+                                             1, &f->err),
                          &f->err);
                 store_note_done(&n);
         }
@@ -130,10 +132,12 @@ TEST(a_build_stays_until_its_notes_are_sent)
         CHECK_INT(store_prune(f.s, T0 + 1, 9, &f.err), 0);
         CHECK_STR(build_state_of(&f, id), "(none)");
         CHECK_STR(build_state_of(&f, done), "errored");
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_INT(store_prune(f.s, T0 + 1, 9, &f.err), 0);
         CHECK_STR(build_state_of(&f, done), "errored");
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_REFUSED, 0, &f.err), &f.err);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_REFUSED, 0}, 1,
+                                     &f.err),
+                 &f.err);
         store_note_done(&n);
         CHECK_INT(store_prune(f.s, T0 + 1, 9, &f.err), 0);
         CHECK_STR(build_state_of(&f, done), "(none)");

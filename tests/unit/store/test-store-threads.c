@@ -96,8 +96,10 @@ static bool work(struct fix *f)
                 finish(f, id, CLASS_PASSED);
                 busy = true;
         }
-        if (store_outbox_claim(f->s, &n, &f->err) == 1) {
-                CHECK_OK(store_outbox_settle(f->s, n.id, n.seq, NOTE_ACCEPTED, 0, &f->err),
+        if (store_outbox_claim(f->s, &n, 1, &f->err) == 1) {
+                CHECK_OK(store_outbox_settle(f->s,
+                                             &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0},
+                                             1, &f->err),
                          &f->err);
                 store_note_done(&n);
                 busy = true;

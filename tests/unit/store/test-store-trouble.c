@@ -196,8 +196,10 @@ static int live(struct fix *f)
                 CHECK_OK(store_attempt_running(f->s, id, &f->err), &f->err);
                 finish(f, id, CLASS_PASSED);
         }
-        while (store_outbox_claim(f->s, &n, &f->err) == 1) {
-                CHECK_OK(store_outbox_settle(f->s, n.id, n.seq, NOTE_ACCEPTED, 0, &f->err),
+        while (store_outbox_claim(f->s, &n, 1, &f->err) == 1) {
+                CHECK_OK(store_outbox_settle(f->s,
+                                             &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0},
+                                             1, &f->err),
                          &f->err);
                 store_note_done(&n);
                 sent++;

@@ -180,7 +180,7 @@ TEST(gauges_count)
         push(&f, "acme/b", C2);
         f.now += 3;
         push(&f, "acme/c", C2);
-        CHECK_INT(store_outbox_claim(f.s, &n, &f.err), 1);
+        CHECK_INT(store_outbox_claim(f.s, &n, 1, &f.err), 1);
         CHECK_OK(store_view_gauges(f.v, &g, &f.err), &f.err);
         CHECK_INT(g.builds[BUILD_QUEUED], 2);
         CHECK_INT(g.builds[BUILD_RUNNING], 1);
@@ -190,7 +190,9 @@ TEST(gauges_count)
         CHECK_INT(g.jobs[JOB_PASSED], 0);
         CHECK_INT(g.oldest_queued_ms, T0 + 3);
         CHECK_INT(g.outbox_waiting, 6); /* lent ones too */
-        CHECK_OK(store_outbox_settle(f.s, n.id, n.seq, NOTE_ACCEPTED, 0, &f.err), &f.err);
+        CHECK_OK(store_outbox_settle(f.s, &(struct store_settled){n.id, n.seq, NOTE_ACCEPTED, 0}, 1,
+                                     &f.err),
+                 &f.err);
         store_note_done(&n);
         CHECK_OK(store_view_gauges(f.v, &g, &f.err), &f.err);
         CHECK_INT(g.outbox_waiting, 5);
