@@ -42,6 +42,9 @@ struct sandbox_opts { /* borrowed; absolute paths */
  * does not work here. */
 int sandbox_wrap(const struct sandbox_opts *o, struct nb_strv *ret, bool *ret_sandboxed,
                  struct nb_err *err);
+/* Does bubblewrap work here?  0, or NB_E_NOTFOUND, NB_E_INVALID with the reason
+ * and the remedy. */
+int sandbox_probe(struct nb_err *err);
 /* Absolute path of a program, looked up in SANDBOX_PATH; one with a slash must
  * only be there.  Owned.  NB_E_NOTFOUND. */
 int sandbox_find_program(const char *name, char **ret, struct nb_err *err);

@@ -23,6 +23,7 @@
 #include <nbcid/log.h>
 #include <nbcid/num.h>
 #include <nbcid/runner.h>
+#include <nbcid/sandbox.h>
 #include <nbcid/str.h>
 
 #include "exec-priv.h"
@@ -95,6 +96,11 @@ static int local_open(const struct config_executor *cfg, const struct exec_deps 
         l->cgroup = exec_delegated_cgroup(&why);
         nb_log(LOG_INFO, l->cgroup ? "jobs are limited by cgroups" : "jobs are limited by rlimits",
                NB_F_STR("executor", cfg->name), NB_F_STR("why", l->cgroup ? l->cgroup : why.msg));
+        if (cfg->sandbox == SANDBOX_AUTO && sandbox_probe(&why) < 0)
+                nb_log(LOG_WARNING,
+                       "jobs run without a sandbox and see what this user sees; sandbox = "
+                       "\"bubblewrap\" refuses them, \"none\" says that this is wanted",
+                       NB_F_STR("executor", cfg->name), NB_F_STR("why", why.msg));
         *ret = &l->base;
         return 0;
 }

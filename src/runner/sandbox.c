@@ -81,6 +81,23 @@ static bool bubblewrap_works(const char *bwrap)
                WEXITSTATUS(status) == 0;
 }
 
+int sandbox_probe(struct nb_err *err)
+{
+        nb_auto_free char *bwrap = NULL;
+
+        if (sandbox_find_program("bwrap", &bwrap, NULL) < 0)
+                return nb_fail(err, NB_E_NOTFOUND,
+                               "there is no bwrap in " SANDBOX_PATH
+                               "; install the package bubblewrap");
+        if (!bubblewrap_works(bwrap))
+                return nb_fail(err, NB_E_INVALID,
+                               "%s does not work here; allow user namespaces (sysctl "
+                               "user.max_user_namespaces, kernel.unprivileged_userns_clone), in "
+                               "a container for its runtime too",
+                               bwrap);
+        return 0;
+}
+
 /* Is path dir, or below it? */
 static bool is_below(const char *path, const char *dir)
 {

@@ -9,9 +9,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <nbcid/exec.h>
@@ -634,6 +638,61 @@ TEST(collect_takes_no_links_and_opens_what_was_closed)
         CHECK(fstatat(target, "executed.ipynb", &st, AT_SYMLINK_NOFOLLOW) == 0);
         CHECK_INT(st.st_mode & 0777, 0600);
         s.exec->ops->release(run);
+        side_done(&s);
+}
+
+/* No mounts any more, for this process and its children: bubblewrap cannot
+ * work then, whoever runs it. */
+static bool forbid_mounts(void)
+{
+        struct sock_filter deny[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mount, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog program = {NB_ARRAY_SIZE(deny), deny};
+
+        return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+               prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* The log of an executor that is opened in such a process. */
+static char *log_without_mounts(struct side *s, enum sandbox_kind kind)
+{
+        nb_auto_free char *path = nb_asprintf("%s/log", s->state_dir);
+        nb_auto_buf text = NB_BUF(65536);
+        struct nb_err err;
+        int status;
+        pid_t pid;
+
+        s->exec = exec_close(s->exec);
+        s->cfg.sandbox = kind;
+        pid = fork();
+        if (pid == 0) {
+                int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+                if (fd < 0 || dup2(fd, STDERR_FILENO) < 0 || !forbid_mounts())
+                        _exit(1);
+                nb_log_setup(NB_LOG_STDERR, LOG_INFO);
+                _exit(exec_open(&s->cfg, &s->deps, &s->exec, &err) < 0 ? 2 : 0);
+        }
+        CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+        CHECK_INT(status, 0);
+        CHECK_OK(nb_read_file(AT_FDCWD, path, &text, &err), &err);
+        return nb_buf_steal(&text);
+}
+
+TEST(a_machine_without_a_sandbox_is_warned_of)
+{
+        struct side s = side_new(true);
+        nb_auto_free char *automatic = log_without_mounts(&s, SANDBOX_AUTO);
+        nb_auto_free char *none = log_without_mounts(&s, SANDBOX_NONE);
+
+        CHECK(strstr(automatic, "\"warning\""));
+        CHECK(strstr(automatic, "without a sandbox"));
+        CHECK(strstr(automatic, "bwrap"));
+        CHECK(!strstr(none, "without a sandbox"));
         side_done(&s);
 }
 
