@@ -36,6 +36,10 @@ struct forge_ops {
          * from the body's hash when no header has it.  0 or < 0. */
         int (*delivery_id)(const struct http_in *req, char **ret, struct nb_err *err);
 
+        /* Its signature covers the body and nothing else, and no two events have
+         * equal bodies: what comes again under another id is a replay. */
+        bool body_is_all;
+
         /* The event's name as the forge has it ("push", "Push Hook"), borrowed
          * from req, "" when there is none. */
         const char *(*event_name)(const struct http_in *req);

@@ -22,7 +22,8 @@ NB_DEFINE_FREEP(struct store_intake *, store_intake_close);
 enum accept_kind {
         ACCEPT_NEW,       /* a build of its own, or merged with a queued one of the same
                            * (forge, repository, ref, after) */
-        ACCEPT_DUPLICATE, /* this delivery id was here: build is the one it made */
+        ACCEPT_DUPLICATE, /* this delivery id, or with replay its very body, was here: build is
+                           * the one it made */
         ACCEPT_IGNORED,
 };
 
@@ -32,6 +33,7 @@ struct store_delivery {
         const char *headers; /* the few that matter, "Name: value" lines */
         const char *body;
         size_t n_body;
+        bool replay;               /* look for the same body under another id */
         const struct event *event; /* NULL: ignored */
         const char *ignored;       /* why */
         /* out, of use after success only */

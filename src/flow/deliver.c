@@ -166,6 +166,7 @@ int flow_door_read(struct flow_door *d, const char *forge, const struct http_in 
                 .headers = v->headers,
                 .body = req->body,
                 .n_body = req->n_body,
+                .replay = forge_ops_of(f->kind)->body_is_all,
                 .event = v->ignored ? NULL : &v->found.event,
                 .ignored = v->ignored,
         };

@@ -299,6 +299,7 @@ const struct forge_ops forge_github = {
         .name = "github",
         .authenticate = github_authenticate,
         .delivery_id = github_delivery_id,
+        .body_is_all = true, /* repository.pushed_at is in it */
         .event_name = github_event_name,
         .parse_event = github_parse_event,
         .status_request = github_status_request,

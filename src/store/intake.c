@@ -81,6 +81,16 @@ static int build_add(struct db *d, const char *forge, const struct event *e, int
         return note_build(d, &place, NOTE_PENDING, "queued", err);
 }
 
+/* 1: the very body was here, for *ret_build. */
+static int find_replayed(struct db *d, const struct store_delivery *v, int64_t *ret_build,
+                         struct nb_err *err)
+{
+        return stmt_int(d, SQL_DELIVERY_SAME,
+                        BINDS(B_TEXT(v->event->after), B_TEXT(v->event->repository),
+                              B_TEXT(v->forge), B_INT(v->n_body), B_BLOB(v->body, v->n_body)),
+                        ret_build, err);
+}
+
 static int accept_one(struct db *d, struct store_delivery *v, int64_t now, struct nb_err *err)
 {
         const struct event *e = v->event;
@@ -99,6 +109,14 @@ static int accept_one(struct db *d, struct store_delivery *v, int64_t now, struc
         }
         if (e) {
                 r = build_same(d, v->forge, e, &owner, &build, err);
+                if (r == 0 && v->replay && owner) {
+                        r = find_replayed(d, v, &build, err);
+                        if (r == 1) {
+                                v->kind = ACCEPT_DUPLICATE;
+                                v->build = build;
+                                return 0;
+                        }
+                }
                 if (r == 0 && build == 0)
                         r = build_add(d, v->forge, e, owner, now, &build, err);
                 if (r < 0)

@@ -88,6 +88,11 @@
                      "WHERE " NOTE_WAITS " AND not_before_ms <= ?1") \
         /* ---- deliveries ---- */ \
         X(DELIVERY_FIND, "SELECT build FROM delivery WHERE delivery_id = ?1 AND forge = ?2") \
+        /* lengths are compared without reading the bodies */ \
+        X(DELIVERY_SAME, "SELECT d.build FROM build b JOIN delivery d ON d.build = b.id " \
+                         "WHERE coalesce(b.commit_oid, b.after_oid) = ?1 AND b.repository = ?2 " \
+                         "AND b.forge = ?3 AND d.build IS NOT NULL AND length(d.body) = ?4 " \
+                         "AND d.body = ?5 LIMIT 1") \
         X(DELIVERY_ADD, "INSERT INTO delivery (forge, delivery_id, event_name, received_ms, " \
                         "build, ignored, headers, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)") \
         X(BACKLOG, "SELECT count(*) AS n FROM " \

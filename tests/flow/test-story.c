@@ -162,6 +162,9 @@ TEST(a_retry_is_a_new_build_of_the_same_event_or_of_one_notebook)
         CHECK(world_start(&w));
         (void)world_push(&w, "d1", before, after);
         world_run(&w);
+        /* GitHub's signature says nothing of the id: no way to a build */
+        CHECK(world_push(&w, "d2", before, after).duplicate);
+        CHECK_INT(world_push(&w, "d3", before, after).build, 1);
         CHECK_OK(flow_door_retry_build(w.door, 1, &build, &err), &err);
         CHECK_INT(build, 2);
         flow_poke(w.flow);

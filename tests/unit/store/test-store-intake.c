@@ -157,6 +157,34 @@ TEST(pushes_of_one_commit_merge_while_queued)
         CHECK_INT(q_int(&f, "SELECT count(*) FROM delivery WHERE build = %d", (int)id), 2);
 }
 
+TEST(a_body_that_comes_again_under_another_id_makes_nothing)
+{
+        FIX(f);
+        ONE(a, "id-1", "refs/heads/main", C1);
+        ONE(b, "id-2", "refs/heads/main", C1);
+        ONE(c, "id-3", "refs/heads/main", C1);
+        ONE(g, "id-4", "refs/heads/main", C1);
+        int64_t id;
+
+        a.d.replay = b.d.replay = c.d.replay = true;
+        id = accept1(&f, &a.d);
+        CHECK_INT(a.d.kind, ACCEPT_NEW);
+        CHECK_INT(accept1(&f, &b.d), id); /* queued still */
+        CHECK_INT(b.d.kind, ACCEPT_DUPLICATE);
+        CHECK_INT(pick(&f), id);
+        CHECK(prepare(&f, id, 0));
+        CHECK_INT(accept1(&f, &b.d), id); /* it has ended */
+        CHECK_INT(b.d.kind, ACCEPT_DUPLICATE);
+        CHECK_INT(q_int(&f, "SELECT count(*) FROM delivery"), 1);
+        /* as long, but another */
+        c.d.body = "bodY";
+        CHECK(accept1(&f, &c.d) != id);
+        CHECK_INT(c.d.kind, ACCEPT_NEW);
+        /* where equal bodies may be two events */
+        CHECK(accept1(&f, &g.d) != id);
+        CHECK_INT(g.d.kind, ACCEPT_NEW);
+}
+
 TEST(no_merge_with_what_is_not_a_plain_queued_push)
 {
         FIX(f);
