@@ -73,6 +73,15 @@ static void put_in_cell(struct nb_buf *b, int64_t cell)
                 nb_buf_printf(b, " in cell %" PRId64, cell);
 }
 
+/* It passed, but not quite as it asked to. */
+static void put_remark(struct nb_buf *b, const char *remark)
+{
+        nb_auto_buf line = NB_BUF(LINE_MAX_BYTES);
+
+        if (put_line(&line, remark))
+                nb_buf_printf(b, "; %s", nb_buf_str(&line));
+}
+
 static void put_passed(struct nb_buf *b, const struct run_result *r)
 {
         nb_buf_printf(b, "%" PRId64 " cell%s", r->cells, r->cells == 1 ? "" : "s");
@@ -80,8 +89,7 @@ static void put_passed(struct nb_buf *b, const struct run_result *r)
                 nb_buf_puts(b, " in ");
                 put_duration(b, r->wall_us);
         }
-        if (r->reason && r->reason[0]) /* passed, but not quite as it asked to */
-                nb_buf_printf(b, "; %s", r->reason);
+        put_remark(b, r->reason);
 }
 
 static void put_cell_error(struct nb_buf *b, const struct run_result *r)

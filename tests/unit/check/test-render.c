@@ -73,7 +73,8 @@ TEST(json_leaves_out_what_is_unknown)
                   "[{\"severity\":\"error\",\"rule\":\"syntax\",\"cell\":3,\"cell_line\":2,"
                   "\"cell_column\":3,\"line\":41,\"column\":9,\"message\":\"SyntaxError: 100%: '(' "
                   "was never closed\",\"remedy\":\"mend it\",\"text\":\"\\t\xc3\xa9(\"},"
-                  "{\"severity\":\"warning\",\"rule\":\"size\",\"message\":\"too large\"}]");
+                  "{\"severity\":\"warning\",\"rule\":\"size\",\"message\":\"too large\"},"
+                  "{\"severity\":\"warning\",\"rule\":\"more\",\"message\":\"and 1 more\"}]");
         findings_done(&f);
 }
 

@@ -187,6 +187,7 @@ TEST(texts_of_results)
                  "cell 7: shapes (3,) (4,)"},
                 {{.class = CLASS_CELL_ERROR, .cell = 7, .evalue = dirty},
                  "cell 7: a b\xef\xbf\xbd"},
+                {{.class = CLASS_PASSED, .cells = 2, .reason = reason}, "2 cells; disk is full"},
                 {{.class = CLASS_CELL_ERROR, .cell = 7}, "cell 7: raised an error"},
                 {{.class = CLASS_CELL_ERROR, .reason = reason}, "disk is full"},
                 {{.class = CLASS_CELL_ERROR}, "a cell raised an error"},
