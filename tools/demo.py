@@ -3,9 +3,11 @@
 """The main job of nbcid, for real, on this machine; called by tools/demo.
 
 A git repository served over HTTP and a local stand-in for GitHub's status API play the forge.
-`nbcid serve` gets a signed webhook for a push, fetches the commit, runs the notebooks that
-changed in real kernels, and tells the forge.  Everything lives in one temporary directory, which
-stays; every process that is started here ends here.
+`nbcid serve` gets a signed webhook for a push, fetches the commit, refuses the notebook that
+cannot run, runs the others in real kernels, two of them in environments of their own with two
+versions of one package (from the package index that pip is set up for), and tells the forge.
+Everything lives in one temporary directory, which stays; every process that is started here
+ends here.
 """
 import argparse
 import hashlib
@@ -13,7 +15,6 @@ import hmac
 import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,18 +25,30 @@ import urllib.error
 import urllib.request
 import uuid
 
+from demo_screen import SCREEN
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FAKES = os.path.join(ROOT, "tests", "fakes")
 REPOSITORY = "acme/notebooks"
-START_SECONDS, BUILD_SECONDS, NOTES_SECONDS, STOP_SECONDS = 20, 240, 30, 15
+START_SECONDS, BUILD_SECONDS, NOTES_SECONDS, STOP_SECONDS = 20, 600, 30, 15
 POLL_SECONDS = 0.15
 LOG_LINES = 40
 WHY_CHARS = 72
 FINAL_BUILD = {"passed", "failed", "errored", "cancelled"}
 FINAL_JOB = FINAL_BUILD | {"timed_out", "skipped"}
 
+# Two notebooks that cannot live in one environment; each prints which version it got.
+PACKAGE, OLD, NEW = "tabulate", "0.8.10", "0.9.0"
+PRINT_VERSION = [("code", f"import {PACKAGE}\nprint({PACKAGE}.__version__)")]
+PINNED = {"pinned/old.ipynb": OLD, "pinned/new.ipynb": NEW}
+# One names its packages in its own metadata, the other leaves it to the file beside it.
+METADATA = {"pinned/old.ipynb": {"requirements": [f"{PACKAGE}=={OLD}"]}}
+FILES = {"pinned/requirements.txt": f"{PACKAGE}=={NEW}\n"}
+
 # The notebooks of the demo's commit: path -> (expected verdict, error that must be named, cells).
 NOTEBOOKS = {
+    "pinned/new.ipynb": ("passed", None, PRINT_VERSION),
+    "pinned/old.ipynb": ("passed", None, PRINT_VERSION),
     "analysis/clean.ipynb": ("passed", None, [
         ("markdown", "# Clean the readings"),
         ("code", "import numpy as np\nrng = np.random.default_rng(7)\n"
@@ -60,62 +73,6 @@ UNTOUCHED = "archive/untouched.ipynb"
 
 class Trouble(Exception):
     """What did not happen as expected, in words for people."""
-
-
-# ---- the terminal ----
-
-class Screen:
-    COLOURS = {"passed": "32", "success": "32", "failed": "31", "failure": "31", "errored": "31",
-               "error": "31", "timed_out": "31", "running": "36", "pending": "33", "bold": "1",
-               "dim": "2"}
-
-    def __init__(self):
-        self.tty = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self.colour = self.tty and not os.environ.get("NO_COLOR")
-        self.transient = False
-
-    def paint(self, text, style):
-        code = self.COLOURS.get(style)
-        return f"\x1b[{code}m{text}\x1b[0m" if code and self.colour else text
-
-    def say(self, text=""):
-        self.clear()
-        print(text, flush=True)
-
-    def fact(self, name, text):
-        self.say(f"  {self.paint(f'{name:<10}', 'bold')}{text}")
-
-    def heading(self, text):
-        self.say()
-        self.say(self.paint(text, "bold"))
-
-    def live(self, text):
-        """One line that the next one replaces; nothing where there is no terminal."""
-        if self.tty:
-            width = shutil.get_terminal_size().columns - 1
-            print("\r\x1b[K" + text[:width], end="", flush=True)
-            self.transient = True
-
-    def clear(self):
-        if self.transient:
-            print("\r\x1b[K", end="")
-            self.transient = False
-
-    def table(self, titles, rows, styled):
-        """rows of texts; column number styled is painted by its own word."""
-        widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(titles))]
-        widths[-1] = 0
-
-        def line(row, paint):
-            cells = [paint(i, f"{text:<{widths[i]}}", text) for i, text in enumerate(row)]
-            return "  " + "  ".join(cells).rstrip()
-        self.say(line(titles, lambda i, cell, text: self.paint(cell, "dim")))
-        for row in rows:
-            self.say(line(row, lambda i, cell, text: self.paint(cell, text) if i == styled
-                          else cell))
-
-
-SCREEN = Screen()
 
 
 # ---- processes ----
@@ -197,11 +154,11 @@ def http_json(method, url, headers=None):
 
 # ---- the repository ----
 
-def write_notebook(path, cells):
+def write_notebook(path, cells, metadata):
     document = {
         "cells": [], "nbformat": 4, "nbformat_minor": 5,
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3",
-                                    "language": "python"}}}
+                                    "language": "python"}, **metadata}}
     for number, (kind, text) in enumerate(cells):
         cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {},
                 "source": text.splitlines(keepends=True)}
@@ -239,10 +196,13 @@ class Repository:
             raise Trouble(f"git {' '.join(args)}: {done.stdout.strip()}")
         return done.stdout.strip()
 
-    def push(self, message, notebooks):
-        """Commit the notebooks and push; the commit."""
+    def push(self, message, notebooks, files):
+        """Commit the notebooks and other files and push; the commit."""
         for path, cells in notebooks.items():
-            write_notebook(os.path.join(self.work, path), cells)
+            write_notebook(os.path.join(self.work, path), cells, METADATA.get(path, {}))
+        for path, text in files.items():
+            with open(os.path.join(self.work, path), "w", encoding="utf-8") as f:
+                f.write(text)
         self.git(self.work, "add", "--all")
         self.git(self.work, "commit", "--quiet", "-m", message)
         self.git(self.work, "push", "--quiet", "origin", "main")
@@ -369,6 +329,11 @@ class Demo:
     def build(self, number):
         return http_json("GET", f"{self.url}/api/v1/builds/{number}")
 
+    def whole(self, build):
+        """The build with all that is known of each job."""
+        jobs = [http_json("GET", f"{self.url}/api/v1/jobs/{job['id']}") for job in build["jobs"]]
+        return {**build, "jobs": jobs}
+
     def watch(self, number):
         """Show the build until it has ended; the build."""
         start, seen = time.monotonic(), {}
@@ -409,6 +374,11 @@ class Demo:
             SCREEN.live("  waiting for the last commit status ...")
             time.sleep(POLL_SECONDS)
 
+    def environments(self, build):
+        """job id -> what it ran in, of those that ran."""
+        return {job["id"]: http_json("GET", f"{self.url}/api/v1/jobs/{job['id']}/environment")
+                for job in build["jobs"] if job["started_at"]}
+
     def save_notebooks(self, build):
         for job in build["jobs"]:
             status, body = http("GET", f"{self.url}/api/v1/jobs/{job['id']}/notebook")
@@ -418,7 +388,33 @@ class Demo:
                 with open(path, "wb") as f:
                     f.write(body)
 
+    @staticmethod
+    def show_environments(build, ran_in):
+        SCREEN.heading("Environments, and why")
+        SCREEN.table(
+            ["NOTEBOOK", "PYTHON", PACKAGE.upper(), "PACKAGES", "BUILT", "TAKEN FROM"],
+            [[job["notebook"], found.get("version") or "", packages.get(PACKAGE, ""),
+              str(len(packages)), "now" if found.get("built") else "",
+              ran_in[job["id"]]["requested"].get("why") or ""]
+             for job in sorted(build["jobs"], key=lambda job: job["notebook"])
+             if job["id"] in ran_in
+             for found in [ran_in[job["id"]]["found"] or {}]
+             for packages in [found.get("packages") or {}]], 4)
+
+    @staticmethod
+    def show_findings(build):
+        SCREEN.heading("Refused or warned of before anything ran")
+        for job in build["jobs"]:
+            for finding in job["findings"]:
+                SCREEN.say(f"  {SCREEN.paint(finding['severity'], 'failed')} {job['notebook']} cell "
+                           f"{finding.get('cell', '')} line {finding.get('cell_line', '')} (line "
+                           f"{finding.get('line', '')} of the file): {finding['message']}")
+                if finding.get("text"):
+                    SCREEN.say(f"      {finding['text']}")
+                    SCREEN.say("      " + " " * (finding.get("cell_column", 1) - 1) + "^")
+
     def show(self, build, told):
+        self.show_findings(build)
         SCREEN.heading("Notebooks")
         SCREEN.table(
             ["NOTEBOOK", "VERDICT", "CELL", "TIME", "WHY"],
@@ -429,9 +425,6 @@ class Demo:
         SCREEN.table(
             ["STATE", "CONTEXT", "DESCRIPTION"],
             [[entry["state"], entry["context"], entry["description"] or ""] for entry in told], 0)
-        SCREEN.heading("To look at")
-        SCREEN.fact("Executed", os.path.join(self.directory, "executed"))
-        SCREEN.fact("Log", os.path.join(self.directory, "nbcid.log"))
 
     def check(self, build, told, after):
         """Did it all happen as it should?  A list of what did not."""
@@ -460,6 +453,27 @@ class Demo:
             wrong.append("the executed analysis/plot.ipynb has no picture")
         return wrong
 
+    def check_environments(self, build, ran_in):
+        wrong = []
+        for job in build["jobs"]:
+            wanted = PINNED.get(job["notebook"])
+            if job["notebook"] == "train/typo.ipynb" and (job["class"] != "check"
+                                                          or job["attempts"]):
+                wrong.append(f"{job['notebook']} was run, and not refused: {why(job)}")
+            if wanted is None or job["state"] != "passed":
+                continue
+            found = ran_in[job["id"]]["found"] or {}
+            if (found.get("packages") or {}).get(PACKAGE) != wanted:
+                wrong.append(f"{job['notebook']} did not run with {PACKAGE} {wanted}")
+            with open(os.path.join(self.directory, "executed", job["notebook"]), "rb") as f:
+                if wanted.encode() not in f.read():
+                    wrong.append(f"{job['notebook']} did not print {wanted}")
+        if any(job["class"] == "infrastructure" for job in build["jobs"]):
+            wrong.append("a package index is needed: pip must be able to install packages on this "
+                         "machine (try: python3 -m venv /tmp/v && /tmp/v/bin/pip install "
+                         f"{PACKAGE})")
+        return wrong
+
     def run(self):
         SCREEN.say()
         SCREEN.say(SCREEN.paint("nbcid: notebooks that run when they are pushed", "bold"))
@@ -467,19 +481,25 @@ class Demo:
         SCREEN.fact("Files", self.directory)
         self.repository = Repository(self.directory)
         self.start_daemon(*self.start_forge())
-        before = self.repository.push("Begin", {UNTOUCHED: [("code", "1 + 1")]})
+        before = self.repository.push("Begin", {UNTOUCHED: [("code", "1 + 1")]}, {})
         after = self.repository.push(
-            "Add analysis and training", {path: cells for path, (_, _, cells) in NOTEBOOKS.items()})
+            "Add analysis and training", {path: cells for path, (_, _, cells) in NOTEBOOKS.items()},
+            FILES)
         SCREEN.fact("Push", f"{REPOSITORY} main {before[:8]}..{after[:8]}: {len(NOTEBOOKS)} "
                             f"notebooks changed, {UNTOUCHED} did not")
         number = self.deliver(before, after)
         SCREEN.fact("Page", f"{self.url}/builds/{number}")
         SCREEN.heading("Running")
-        build = self.watch(number)
+        build = self.whole(self.watch(number))
         told = self.statuses(after)
         self.save_notebooks(build)
+        ran_in = self.environments(build)
         self.show(build, told)
-        wrong = self.check(build, told, after)
+        self.show_environments(build, ran_in)
+        SCREEN.heading("To look at")
+        SCREEN.fact("Executed", os.path.join(self.directory, "executed"))
+        SCREEN.fact("Log", os.path.join(self.directory, "nbcid.log"))
+        wrong = self.check(build, told, after) + self.check_environments(build, ran_in)
         if wrong:
             raise Trouble("not as expected:\n    " + "\n    ".join(wrong))
 
