@@ -194,8 +194,8 @@ TEST(pieces_may_be_cut_anywhere)
                 " -12.5e+3 ",
                 "\"\"",
                 "[\"\\\"\\\\\", \"\\\\\\\"\"]\n",
-                "{\"\\u00e9\" :\n\"\\ud83d\\uDE00\" , \"\xe2\x82\xac\xf0\x9f\x98\x80\":[ "
-                "true,\nfalse ] }",
+                ("{\"\\u00e9\" :\n\"\\ud83d\\uDE00\" , \"\xe2\x82\xac\xf0\x9f\x98\x80\":[ "
+                 "true,\nfalse ] }"),
                 "[[],{},[{\"a\":null}],\r\n\"a longer text that many pieces cut\"]",
         };
 
