@@ -129,6 +129,7 @@ struct build {
         const struct env *e;
         char *dir, *in, *tmp, *home, *uv, *conda; /* owned */
         bool exact;                               /* from an earlier lock */
+        bool kernel_apart;                        /* ipykernel is installed after all else */
         struct nb_buf lock, packages;             /* lines; members of a JSON object */
         struct nb_json_out out;
         char *builder;
@@ -215,11 +216,22 @@ static int write_requirements(struct build *b, struct nb_err *err)
                 const char *wanted = want->requirements ? want->requirements : "";
 
                 nb_buf_printf(&text, "%s\n", wanted);
-                if (!env_names_package(wanted, "ipykernel"))
+                b->kernel_apart = !env_names_package(wanted, "ipykernel");
+                /* Where one line has a hash, pip wants one from all. */
+                if (b->kernel_apart && !strstr(wanted, "--hash=") &&
+                    !strstr(wanted, "--require-hashes")) {
                         nb_buf_puts(&text, "ipykernel\n");
+                        b->kernel_apart = false;
+                }
         }
         if (text.failed)
                 return nb_fail(err, NB_E_LIMIT, "the requirements are too long");
+        if (!b->exact && want->constraints) {
+                r = write_in(b, "constraints.txt", want->constraints, strlen(want->constraints),
+                             err);
+                if (r < 0)
+                        return r;
+        }
         return write_in(b, want->conda && !b->exact ? "environment.yml" : "requirements.txt",
                         nb_buf_str(&text), text.len, err);
 }
@@ -243,6 +255,8 @@ static int write_spec(const struct build *b, struct nb_err *err)
         nb_json_key(&o, "conda");
         nb_json_put_str(&o, b->conda);
         nb_json_kv_bool(&o, "exact", b->exact);
+        nb_json_kv_bool(&o, "constrained", !b->exact && b->e->want.constraints);
+        nb_json_kv_bool(&o, "kernel_apart", b->kernel_apart);
         nb_json_close(&o);
         if (text.failed)
                 return nb_fail(err, NB_E_LIMIT, "what the build is told is too long");

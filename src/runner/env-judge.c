@@ -34,6 +34,29 @@ static bool next_line(const char **at, const char **ret, size_t *ret_n)
         return true;
 }
 
+/* A package's name has many spellings (PEP 503); lines that do not begin with
+ * one are left alone. */
+static char *plain_line(const char *s, size_t n)
+{
+        char *line = nb_strndup(s, n), *to = line;
+        size_t name = 0;
+
+        if (!line || !isalnum((unsigned char)*line))
+                return line;
+        while (isalnum((unsigned char)line[name]) || (line[name] && strchr("-_.", line[name])))
+                name++;
+        for (size_t i = 0; i < name; i++) {
+                bool mark = strchr("-_.", line[i]);
+
+                if (!mark)
+                        *to++ = (char)tolower((unsigned char)line[i]);
+                else if (i == 0 || to[-1] != '-')
+                        *to++ = '-';
+        }
+        memmove(to, line + name, n - name + 1);
+        return line;
+}
+
 static int by_text(const void *a, const void *b)
 {
         return strcmp(*(char *const *)a, *(char *const *)b);
@@ -46,7 +69,7 @@ static int put_lines(struct nb_buf *b, const char *requirements, struct nb_err *
         size_t n;
 
         while (next_line(&requirements, &p, &n))
-                if (n && *p != '#' && nb_strv_add_take(&lines, nb_strndup(p, n)) < 0)
+                if (n && *p != '#' && nb_strv_add_take(&lines, plain_line(p, n)) < 0)
                         return nb_fail(err, NB_E_NOMEM, "out of memory");
         if (lines.n)
                 qsort(lines.v, lines.n, sizeof(*lines.v), by_text);
@@ -56,9 +79,10 @@ static int put_lines(struct nb_buf *b, const char *requirements, struct nb_err *
         return 0;
 }
 
-int env_key(const char *requirements, const char *conda, const struct env_python *python,
+int env_key(const struct nb_environment *want, const struct env_python *python,
             char ret[ENV_KEY_SIZE], struct nb_err *err)
 {
+        const char *conda = want->conda;
         nb_auto_buf b = NB_BUF(2 * NB_ENVIRONMENT_MAX);
         uint8_t hash[NB_SHA256_SIZE];
         int r = 0;
@@ -69,7 +93,11 @@ int env_key(const char *requirements, const char *conda, const struct env_python
         if (conda)
                 nb_buf_puts(&b, conda);
         else
-                r = put_lines(&b, requirements, err);
+                r = put_lines(&b, want->requirements ? want->requirements : "", err);
+        if (r == 0 && !conda && want->constraints) {
+                nb_buf_puts(&b, "constraints\n");
+                r = put_lines(&b, want->constraints, err);
+        }
         if (r == 0 && b.failed)
                 r = nb_fail(err, NB_E_LIMIT, "the requirements are too long");
         if (r < 0)

@@ -61,9 +61,10 @@ void env_probe_done(struct env_probe *p);
 
 /* ---- env-judge.c: pure ---- */
 
-/* Names the environment: of the requirements the lines count, not their order
- * nor comments.  conda: an environment.yml instead, or NULL. */
-int env_key(const char *requirements, const char *conda, const struct env_python *python,
+/* Names the environment by what want says of its packages: of requirements and
+ * constraints the lines count, not their order, nor comments, nor how a
+ * package's name is spelt. */
+int env_key(const struct nb_environment *want, const struct env_python *python,
             char ret[ENV_KEY_SIZE], struct nb_err *err);
 /* Is it a line that a lock may hold: "name==version" or "name @ url", without
  * options or spaces beside those? */

@@ -50,9 +50,13 @@ int env_ask(const struct runner_opts *o, struct nb_environment *ret, struct nb_e
         int r = 0;
 
         if (o->environment) {
-                r = nb_read_file(AT_FDCWD, o->environment, &text, err);
+                struct nb_err why;
+
+                r = nb_read_file(AT_FDCWD, o->environment, &text, &why);
                 if (r == 0)
-                        r = nb_environment_read(nb_buf_str(&text), text.len, &e, err);
+                        r = nb_environment_read(nb_buf_str(&text), text.len, &e, &why);
+                if (r < 0) /* whoever wrote the file is to blame, not the notebook */
+                        return nb_fail(err, NB_E_IO, "%s: %s", o->environment, why.msg);
         }
         if (r == 0)
                 r = join_parameters(o->parameters, &e, err);
@@ -153,8 +157,7 @@ static int take_environment(const struct env_context *c, struct env *e, enum run
                 return r;
         if (e->image)
                 return env_image(c, &store, e, ret_class, err);
-        r = env_key(e->want.requirements ? e->want.requirements : "", e->want.conda, &e->python,
-                    e->key, err);
+        r = env_key(&e->want, &e->python, e->key, err);
         if (r == 0)
                 r = take(c, &store, e, ret_class, err);
         if (r < 0)

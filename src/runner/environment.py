@@ -104,7 +104,6 @@ class Build:
 
     def install(self):
         spec = self.spec
-        exact = ['--no-deps'] if spec['exact'] else []
         if spec['conda']:
             code = self.call(spec['conda'], 'create', '-y', '-q', '-p', self.dir, '--file',
                              self.file)
@@ -112,15 +111,32 @@ class Build:
                 code = self.call(spec['conda'], 'install', '-y', '-q', '-p', self.dir,
                                  'ipykernel')
             return code == 0
-        if spec['uv']:
-            return self.call(spec['uv'], 'pip', 'install', '--python', self.python,
-                             '--compile-bytecode', *exact, '-r', self.file) == 0
+        options = ['--no-deps'] if spec['exact'] else []
+        if spec['constrained']:
+            options += ['-c', 'constraints.txt']
+        if not self.install_packages(*options, '-r', self.file):
+            return False
+        return not spec['kernel_apart'] or self.add_kernel()
+
+    def install_packages(self, *what):
+        if self.spec['uv']:
+            return self.call(self.spec['uv'], 'pip', 'install', '--python', self.python,
+                             '--compile-bytecode', *what) == 0
         code = self.call(self.python, '-I', '-m', 'pip', 'install', '--log', self.pip_log,
-                         '--no-cache-dir', '--progress-bar', 'off', '--no-color', *exact, '-r',
-                         self.file)
+                         '--no-cache-dir', '--progress-bar', 'off', '--no-color', *what)
         if code:
             self.tell_unreachable()
         return code == 0
+
+    def add_kernel(self):
+        """ipykernel beside packages that came with hashes, of which it changes none."""
+        found = installed(self.site())
+        if 'ipykernel' in found:
+            return True
+        pins = os.path.join(self.spec['tmp'], 'pins.txt')
+        with open(pins, 'w', encoding='utf-8') as f:
+            f.writelines(f'{name}=={version}\n' for name, version, _ in found.values())
+        return self.install_packages('-c', pins, 'ipykernel')
 
     def tell_unreachable(self):
         """Only its detailed log says so when pip could not ask the index."""

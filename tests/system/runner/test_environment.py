@@ -266,6 +266,31 @@ def a_lock_is_installed_again_though_the_index_has_newer():
 
 
 @test
+def constraints_bound_what_requirements_bring():
+    with Index() as index, Store() as store:
+        for constraints, version in ((None, '2.0'), ('colour<2', '1.0')):
+            with store.run(index, IMPORT, requirements='colour', constraints=constraints) as r:
+                r.ended('passed', 0)
+                assert r.text(0) == version + '\n'
+        assert len(store.keys()) == 2
+
+
+@test
+def requirements_with_hashes_are_held_to_them():
+    package = wheel('colour', '1.0')
+    right = hashlib.sha256(package[1]).hexdigest()
+    with Index(package) as index, Store() as store:
+        with store.run(index, IMPORT, requirements=f'colour==1.0 --hash=sha256:{right}') as r:
+            r.ended('passed', 0)  # with ipykernel, which has no hash
+            assert of_run(r, 'environment.lock') == 'colour==1.0\nipykernel==99.0\n'
+        wrong = '0' * 64
+        with store.run(index, IMPORT, requirements=f'colour==1.0 --hash=sha256:{wrong}') as r:
+            end = r.ended('environment', 1)
+            assert 'hash' in end['reason'].lower(), end
+        assert len(store.whole()) == 1
+
+
+@test
 def a_damaged_environment_is_built_again():
     with Index() as index, Store() as store:
         with store.run(index, IMPORT, requirements='colour==1.0') as r:

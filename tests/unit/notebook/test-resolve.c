@@ -121,7 +121,7 @@ TEST(the_repositorys_file_decides_first)
                 nb, "[defaults]\nrequirements = [\"scipy >= 1 # x\", \"torch\"]", commit, 0);
 
         check_why("requirements from .nbcid.toml, kernel from metadata.environment");
-        CHECK_STR(e->requirements, "scipy >= 1\ntorch\n");
+        CHECK_STR(e->requirements, "scipy>=1\ntorch\n");
         CHECK_STR(e->image, NULL);
         CHECK_STR(e->kernel, "conda-py");
 
@@ -204,7 +204,7 @@ TEST(the_notebooks_metadata_decides_next)
         CHECK_STR(e->requirements, NULL);
         e = resolve(NB(PY ",\"requirements\":[\"pandas >= 2\",\"numpy\"]"), "", commit, 0);
         check_why("requirements from the notebook's metadata.requirements" KERNEL);
-        CHECK_STR(e->requirements, "pandas >= 2\nnumpy\n");
+        CHECK_STR(e->requirements, "pandas>=2\nnumpy\n");
         (void)resolve(NB(PY ",\"requirements\":[\"ok\",\"-e ../x\"]"), "", commit, 0);
         check_error("a/b/x.ipynb metadata.requirements:2: \"-e ../x\" is refused");
         /* an empty list says nothing */
@@ -472,7 +472,7 @@ TEST(pyproject_names_dependencies_in_two_ways)
                       "dependencies = [\"numpy>=1\", \"b; os_name == 'x'\"]\n"
                       "[tool.poetry.dependencies]\nno = \"*\"\n",
                       0),
-                  "numpy>=1\nb; os_name == 'x'\n");
+                  "numpy>=1\nb ; os_name == 'x'\n");
         CHECK_STR(last.e.python, "3.11");
         CHECK_STR(one("pyproject.toml", poetry, 0),
                   "a>=1.2.3,<2.0.0\nb>=0.2.3,<0.3.0\nc>=0.0.3,<0.0.4\nd>=1.2.3,<1.3.0\ne>=1,<2\nf\n"

@@ -12,22 +12,40 @@ static struct env_python python(const char *version)
                                    .platform = (char *)(uintptr_t) "linux-x86_64"};
 }
 
+static void key_of(const char *requirements, const char *constraints, const char *conda,
+                   const struct env_python *python, char ret[ENV_KEY_SIZE])
+{
+        struct nb_environment want = {.requirements = nb_strdup(requirements),
+                                      .constraints = nb_strdup(constraints),
+                                      .conda = nb_strdup(conda)};
+        struct nb_err err;
+
+        CHECK_OK(env_key(&want, python, ret, &err), &err);
+        nb_environment_done(&want);
+}
+
 TEST(a_key_names_what_counts)
 {
         struct env_python p = python("3.11.2"), q = python("3.11.3");
         char a[ENV_KEY_SIZE], b[ENV_KEY_SIZE];
-        struct nb_err err;
 
-        CHECK_OK(env_key("numpy==1.0\npandas\n", NULL, &p, a, &err), &err);
+        key_of("numpy==1.0\npandas\n", NULL, NULL, &p, a);
         CHECK_INT(strlen(a), ENV_KEY_SIZE - 1);
-        CHECK_OK(env_key("  pandas  \n# why\n\nnumpy==1.0\r\nnumpy==1.0", NULL, &p, b, &err), &err);
+        key_of("  pandas  \n# why\n\nNumPy==1.0\r\nnumpy==1.0", NULL, NULL, &p, b);
         CHECK_STR(a, b);
-        CHECK_OK(env_key("numpy==1.1\npandas\n", NULL, &p, b, &err), &err);
+        key_of("numpy==1.1\npandas\n", NULL, NULL, &p, b);
         CHECK(!nb_streq(a, b));
-        CHECK_OK(env_key("numpy==1.0\npandas\n", NULL, &q, b, &err), &err);
+        key_of("numpy==1.0\npandas\n", NULL, NULL, &q, b);
         CHECK(!nb_streq(a, b));
-        CHECK_OK(env_key("", NULL, &p, a, &err), &err);
-        CHECK_OK(env_key("", "", &p, b, &err), &err);
+        key_of("numpy==1.0\npandas\n", "pytz<2020\n", NULL, &p, b);
+        CHECK(!nb_streq(a, b));
+        key_of("Zope_.Interface==1_0", NULL, NULL, &p, a);
+        key_of("zope-interface==1_0", NULL, NULL, &p, b);
+        CHECK_STR(a, b);
+        key_of("zope-interface==1-0", NULL, NULL, &p, b);
+        CHECK(!nb_streq(a, b));
+        key_of("", NULL, NULL, &p, a);
+        key_of("", NULL, "", &p, b);
         CHECK(!nb_streq(a, b));
 }
 
