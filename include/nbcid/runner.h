@@ -85,6 +85,12 @@ int runner_run(const struct runner_opts *o, struct run_result *ret, struct nb_er
  * environment brings more.  Reads a few directories; any thread.  NB_E_NOMEM. */
 int runner_kernels(const char *python, struct nb_strv *ret, struct nb_err *err);
 
+/* The interpreter of the environment that a former run built for e below dir,
+ * with python as its executor's: 1 and *ret, owned; 0: there is none.  It may be
+ * removed at any time.  Starts nothing; any thread. */
+int runner_environment_python(const char *dir, const char *python, const struct nb_environment *e,
+                              char **ret, struct nb_err *err);
+
 /* ---- the two sides of events.jsonl ---- */
 
 enum runner_event_kind {

@@ -64,11 +64,28 @@ static void become(char **argv, uint64_t memory_max)
         (void)execve(argv[0], argv, env);
 }
 
+/* "/x/venv/bin/python" -> "/x/venv" when that is a virtual environment. */
+static char *prefix_of(const char *python)
+{
+        nb_auto_free char *prefix = nb_strdup(python), *mark = NULL;
+
+        for (int i = 0; prefix && i < 2; i++) {
+                char *slash = strrchr(prefix, '/');
+
+                if (!slash)
+                        return NULL;
+                *slash = '\0';
+        }
+        mark = prefix ? nb_asprintf("%s/pyvenv.cfg", prefix) : NULL;
+        return mark && access(mark, F_OK) == 0 ? NB_TAKE(prefix) : NULL;
+}
+
 static int prepare(int argc, char **argv, struct nb_strv *ret, uint64_t *ret_memory,
                    struct nb_err *err)
 {
-        nb_auto_free char *python = NULL;
+        nb_auto_free char *python = NULL, *prefix = NULL;
         const char *code = argc >= 5 ? script(argv[1]) : NULL;
+        const char *show[2] = {NULL, NULL};
         struct sandbox_opts o = {0};
         bool sandboxed;
         int r;
@@ -84,7 +101,12 @@ static int prepare(int argc, char **argv, struct nb_strv *ret, uint64_t *ret_mem
                 return r;
         if (nb_streq(argv[1], "kernel"))
                 *ret_memory *= KERNEL_MEMORY_FACTOR;
+        /* The environment of a notebook is below what is hidden. */
+        prefix = prefix_of(python);
+        if (prefix && !nb_streq(prefix, "/usr"))
+                show[0] = prefix;
         o.python = python;
+        o.show = show;
         o.hide = (const char *const *)(argv + 5);
         /* -S: site-packages are looked for when they are needed */
         o.argv = (const char *const[]){python, "-I",     "-S", "-X", "utf8",

@@ -112,16 +112,18 @@ bool plan_files_has(void *arg, const char *path);
  * begin, so that it is warm when the notebooks are here. */
 struct plan_gate {
         struct check *check;
+        const char *python;     /* of the executor; borrowed from the configuration */
+        char *environments;     /* directory in which the executor keeps them */
         const char **hide;      /* what the process must not see; NULL-terminated */
         struct nb_strv kernels; /* that the executor has; empty: not known */
 };
 int plan_gate_begin(const struct config *c, const struct config_executor *x, struct plan_gate *ret,
                     struct nb_err *err);
 void plan_gate_end(struct plan_gate *g);
-/* Fill j->findings, and j->refused when an error is among them and nothing
- * worse is known.  parameters: JSON object that the repository sets, or NULL. */
-int plan_gate_check(const struct plan_gate *g, const struct repo_config *rc, const char *parameters,
-                    const char *p, size_t n, struct plan_job *j, struct nb_err *err);
+/* Fill j->findings, and j->refused when an error is among them and nothing is
+ * known that is wrong.  j->environment is what it would run in. */
+int plan_gate_check(const struct plan_gate *g, const struct repo_config *rc, const char *p,
+                    size_t n, struct plan_job *j, struct nb_err *err);
 
 /* f has what git answered and extracted. */
 int plan_make(const struct config *c, const char *forge, const struct store_build *b,

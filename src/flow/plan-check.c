@@ -26,9 +26,12 @@ static int hide(const struct config *c, const char ***ret, struct nb_err *err)
 int plan_gate_begin(const struct config *c, const struct config_executor *x, struct plan_gate *ret,
                     struct nb_err *err)
 {
-        struct plan_gate g = {0};
+        struct plan_gate g = {.python = x->python};
         int r = hide(c, &g.hide, err);
 
+        g.environments = nb_asprintf("%s/environments", c->state_dir);
+        if (r == 0 && !g.environments)
+                r = nb_fail(err, NB_E_NOMEM, "out of memory");
         if (r == 0)
                 r = runner_kernels(x->python, &g.kernels, err);
         if (r == 0)
@@ -48,6 +51,7 @@ int plan_gate_begin(const struct config *c, const struct config_executor *x, str
 void plan_gate_end(struct plan_gate *g)
 {
         check_free(g->check);
+        free(g->environments);
         free(g->hide);
         nb_strv_done(&g->kernels);
         *g = (struct plan_gate){0};
@@ -96,20 +100,26 @@ static int refuse(struct plan_job *j, const struct findings *f, struct nb_err *e
         return j->refused ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
-int plan_gate_check(const struct plan_gate *g, const struct repo_config *rc, const char *parameters,
-                    const char *p, size_t n, struct plan_job *j, struct nb_err *err)
+int plan_gate_check(const struct plan_gate *g, const struct repo_config *rc, const char *p,
+                    size_t n, struct plan_job *j, struct nb_err *err)
 {
         NB_CLEANUP(findings_done) struct findings found = {.max = CHECK_FINDINGS_MAX};
         NB_CLEANUP(nb_strv_done) struct nb_strv names = {0};
-        int r = parameter_names(parameters, &names, err);
+        nb_auto_free char *python = NULL;
+        int r = parameter_names(j->environment.parameters, &names, err);
 
+        /* Syntax is what the Python says that will run it. */
         if (r == 0)
+                r = runner_environment_python(g->environments, g->python, &j->environment, &python,
+                                              err);
+        if (r >= 0)
                 r = check_notebook(
                         g->check, j->notebook, p, n,
                         &(struct check_job){
                                 .levels = &rc->check,
                                 .parameters = (const char *const *)names.v,
                                 .kernels = g->kernels.n ? (const char *const *)g->kernels.v : NULL,
+                                .python = python,
                         },
                         &found, err);
         if (r == 0)

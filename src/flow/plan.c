@@ -147,12 +147,11 @@ static int plan_one(const struct planning *p, const struct git_changed *g, struc
         if (r < 0)
                 return plan_refuse(ret, CLASS_CHECK, &why, err);
         r = plan_read(p, g, &text, ret, &head, err);
-        if (r == 0 && text.len > 0)
-                r = plan_gate_check(p->gate, p->repo, parameters, nb_buf_str(&text), text.len, ret,
-                                    err);
         if (r == 0 && !ret->refused)
                 r = plan_environment(p, &head, ret, err);
         ret->environment.parameters = NB_TAKE(parameters);
+        if (r == 0 && text.len > 0)
+                r = plan_gate_check(p->gate, p->repo, nb_buf_str(&text), text.len, ret, err);
         return r;
 }
 

@@ -105,6 +105,14 @@ void env_store_touch(const struct env_store *s, const char *key);
  * have at most max bytes. */
 void env_store_shrink(const struct env_store *s, uint64_t max);
 
+/* ---- env-asked.c: for runner_environment_python() ---- */
+
+/* What want asked for led to key. */
+void env_asked_note(const struct env_store *s, const char *python,
+                    const struct nb_environment *want, const char *key);
+/* Forget what led to environments that are gone. */
+void env_asked_sweep(const struct env_store *s);
+
 /* ---- env.c ---- */
 
 struct env { /* what a kernel runs in; owned */

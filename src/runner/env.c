@@ -162,8 +162,11 @@ static int take_environment(const struct env_context *c, struct env *e, enum run
                 r = take(c, &store, e, ret_class, err);
         if (r < 0)
                 return r;
+        env_asked_note(&store, c->python, &e->want, e->key);
         if (e->built && c->opts->environments_max)
                 env_store_shrink(&store, c->opts->environments_max);
+        if (e->built)
+                env_asked_sweep(&store);
         e->dir = nb_asprintf("%s/%s", store.path, e->key);
         e->kernel_python = nb_asprintf("%s/%s/bin/python", store.path, e->key);
         return e->dir && e->kernel_python ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
@@ -176,7 +179,6 @@ int env_prepare(const struct env_context *c, struct env *ret, enum run_class *re
         const struct nb_environment *w = &e.want;
         int r = 0;
 
-        *ret_class = CLASS_INFRASTRUCTURE;
         e.want = ret->want;
         ret->want = (struct nb_environment){0};
         *ret_class = CLASS_ENVIRONMENT;

@@ -5,6 +5,10 @@
 #include "../../../src/runner/env-priv.h"
 #include "nbtest.h"
 
+#include <fcntl.h>
+
+#include <nbcid/fs.h>
+
 static struct env_python python(const char *version)
 {
         return (struct env_python){.implementation = (char *)(uintptr_t) "cpython",
@@ -47,6 +51,44 @@ TEST(a_key_names_what_counts)
         key_of("", NULL, NULL, &p, a);
         key_of("", NULL, "", &p, b);
         CHECK(!nb_streq(a, b));
+}
+
+TEST(what_was_asked_leads_to_what_was_built)
+{
+        nb_auto_free char *dir = nb_asprintf("%s/asked", nbtest_tmpdir());
+        static char requirements[] = "numpy==1.0\n", version[] = "3.11";
+        static const char key[] =
+                "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        const struct nb_environment e = {.requirements = requirements},
+                                    other = {.requirements = requirements, .python = version},
+                                    none = {.requirements = NULL};
+        struct env_store s = ENV_STORE_NONE;
+        nb_auto_free char *bin = nb_asprintf("%s/%s/bin", dir, key), *want = NULL;
+        nb_auto_free char *manifest = nb_asprintf("%s.json", key), *python = NULL;
+        struct nb_err err;
+
+        CHECK_OK(env_store_open(dir, &s, &err), &err);
+        CHECK_INT(runner_environment_python(dir, "/bin/sh", &e, &python, &err), 0);
+        env_asked_note(&s, "/bin/sh", &e, key);
+        CHECK_INT(runner_environment_python(dir, "/bin/sh", &e, &python, &err), 0);
+        CHECK_OK(nb_mkdirs(AT_FDCWD, bin, 0700, &err), &err);
+        want = nb_asprintf("%s/python", bin);
+        CHECK(symlink("/bin/sh", want) == 0);
+        /* not whole before its manifest is there */
+        CHECK_INT(runner_environment_python(dir, "/bin/sh", &e, &python, &err), 0);
+        CHECK_OK(nb_write_file(s.fd, manifest, "{}", 2, 0600, false, &err), &err);
+        CHECK_INT(runner_environment_python(dir, "/bin/sh", &e, &python, &err), 1);
+        CHECK_STR(python, want);
+        CHECK_INT(runner_environment_python(dir, "/bin/sh", &other, &python, &err), 0);
+        CHECK_INT(runner_environment_python(dir, "/bin/sh", &none, &python, &err), 0);
+        CHECK_INT(runner_environment_python(dir, "/bin/cat", &e, &python, &err), 0);
+        env_asked_sweep(&s);
+        CHECK(unlink(want) == 0 && rmdir(bin) == 0);
+        CHECK_INT(unlinkat(s.fd, key, AT_REMOVEDIR), 0);
+        env_asked_sweep(&s);
+        CHECK_INT(unlinkat(s.fd, manifest, 0), 0);
+        CHECK(rmdir(dir) == 0);
+        env_store_done(&s);
 }
 
 TEST(a_lock_has_no_options)
