@@ -43,6 +43,37 @@ int nb_base64_encode(const void *p, size_t n, struct nb_buf *ret);
  * -NB_E_LIMIT when ret has no room. */
 int nb_base64_decode(const char *s, size_t n, struct nb_buf *ret, struct nb_err *err);
 
+/* RFC 4648 section 5 base64 for URLs, without padding (JWT, RFC 7515 section 2);
+ * appended to ret. */
+int nb_base64url_encode(const void *p, size_t n, struct nb_buf *ret);
+
+/* CRC-32C (Castagnoli, RFC 3720) of n more bytes after those of crc; start
+ * with 0. */
+uint32_t nb_crc32c(uint32_t crc, const void *p, size_t n);
+
+/* MD5, against accidents only: object stores name contents by it.  A running
+ * digest; one thread at a time. */
+#define NB_MD5_SIZE 16
+struct nb_md5; /* owned by whoever made it */
+struct nb_md5 *nb_md5_new(void); /* NULL when memory is out */
+void nb_md5_add(struct nb_md5 *m, const void *p, size_t n);
+/* The digest of all so far; then it starts anew. */
+void nb_md5_end(struct nb_md5 *m, uint8_t ret[NB_MD5_SIZE]);
+struct nb_md5 *nb_md5_free(struct nb_md5 *m); /* NULL is fine; answers NULL */
+NB_DEFINE_FREEP(struct nb_md5 *, nb_md5_free);
+
+/* RSASSA-PKCS1-v1_5 with SHA-256 (RS256 of RFC 7518 section 3.3). */
+struct nb_rs256; /* a private key, parsed once; any thread */
+/* An unencrypted private RSA key of 2048 to 8192 bits in PEM.  The text is not
+ * kept.  -NB_E_INVALID says what it is instead ("a certificate", "a public
+ * key", "an encrypted private key", "cut short"). */
+int nb_rs256_new(const char *pem, size_t n, struct nb_rs256 **ret, struct nb_err *err);
+/* Appends the signature of n bytes to ret.  About a millisecond. */
+int nb_rs256_sign(const struct nb_rs256 *k, const void *p, size_t n, struct nb_buf *ret,
+                  struct nb_err *err);
+struct nb_rs256 *nb_rs256_free(struct nb_rs256 *k); /* wipes; NULL is fine; answers NULL */
+NB_DEFINE_FREEP(struct nb_rs256 *, nb_rs256_free);
+
 /* A secret from a credential file.  No formatter takes this type; done()
  * wipes.  data is NUL-terminated, n does not count that. */
 struct nb_secret {
@@ -54,3 +85,6 @@ struct nb_secret {
  * -NB_E_LIMIT.  The caller owns the secret; no other copy stays in memory. */
 int nb_secret_read(const char *path, struct nb_secret *ret, struct nb_err *err);
 void nb_secret_done(struct nb_secret *s);
+/* A copy of n bytes in ret, whose secret before is wiped; 0, or -1 when memory
+ * is out and nothing changed. */
+int nb_secret_set(struct nb_secret *ret, const char *p, size_t n);

@@ -10,7 +10,8 @@
  * mark, overlong UTF-8 and lone surrogates (\ud800 without \udc00 to \udfff
  * after it) are refused.  Errors are NB_E_INVALID (not JSON, not UTF-8) or
  * NB_E_LIMIT, begin with "line 3, column 14: " (1-based, columns in bytes) and
- * fill ret_pos.  Any thread.
+ * fill ret_pos.  Any thread.  Copies of text are wiped before they are freed, the
+ * first 64 KiB of each: it may be a credential.
  */
 
 #include <stdbool.h>

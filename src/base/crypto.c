@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/bio.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pem.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/random.h>
@@ -50,7 +53,8 @@ static void digest_add(EVP_MD_CTX *ctx, const void *p, size_t n)
         nb_assert(ok == 1);
 }
 
-static void digest_end(EVP_MD_CTX *ctx, uint8_t ret[NB_SHA256_SIZE])
+/* ret has the size of the digest at hand. */
+static void digest_end(EVP_MD_CTX *ctx, uint8_t *ret)
 {
         int ok = EVP_DigestFinal_ex(ctx, ret, NULL);
 
@@ -185,6 +189,26 @@ int nb_base64_encode(const void *p, size_t n, struct nb_buf *ret)
         return 0;
 }
 
+int nb_base64url_encode(const void *p, size_t n, struct nb_buf *ret)
+{
+        size_t before = ret->len;
+        int r = nb_base64_encode(p, n, ret);
+
+        if (r < 0)
+                return r;
+        for (size_t i = before; i < ret->len; i++) {
+                if (ret->data[i] == '+')
+                        ret->data[i] = '-';
+                else if (ret->data[i] == '/')
+                        ret->data[i] = '_';
+        }
+        while (ret->len > before && ret->data[ret->len - 1] == '=')
+                ret->len--;
+        if (ret->data)
+                ret->data[ret->len] = '\0';
+        return 0;
+}
+
 static int base64_value(char c)
 {
         if (c >= 'A' && c <= 'Z')
@@ -246,6 +270,149 @@ int nb_base64_decode(const char *s, size_t n, struct nb_buf *ret, struct nb_err 
         return 0;
 }
 
+/* --- MD5 ---------------------------------------------------------------- */
+
+struct nb_md5 {
+        EVP_MD_CTX *ctx;
+};
+
+static void md5_start(struct nb_md5 *m)
+{
+        int ok = EVP_DigestInit_ex2(m->ctx, EVP_md5(), NULL);
+
+        nb_assert(ok == 1);
+}
+
+struct nb_md5 *nb_md5_new(void)
+{
+        NB_CLEANUP(nb_md5_freep) struct nb_md5 *m = calloc(1, sizeof(*m));
+
+        if (!m)
+                return NULL;
+        m->ctx = EVP_MD_CTX_new();
+        if (!m->ctx)
+                return NULL;
+        md5_start(m);
+        return NB_TAKE(m);
+}
+
+void nb_md5_add(struct nb_md5 *m, const void *p, size_t n)
+{
+        digest_add(m->ctx, p, n);
+}
+
+void nb_md5_end(struct nb_md5 *m, uint8_t ret[NB_MD5_SIZE])
+{
+        digest_end(m->ctx, ret);
+        md5_start(m);
+}
+
+struct nb_md5 *nb_md5_free(struct nb_md5 *m)
+{
+        if (m)
+                EVP_MD_CTX_free(m->ctx);
+        free(m);
+        return NULL;
+}
+
+/* --- RS256 -------------------------------------------------------------- */
+
+#define RSA_BITS_MIN 2048
+#define RSA_BITS_MAX 8192
+
+struct nb_rs256 {
+        EVP_PKEY *key;
+};
+
+/* What people paste instead. */
+static const struct {
+        const char *marker, *what;
+} not_keys[] = {
+        {"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+         "an encrypted private key; give one without a passphrase"},
+        {"-----BEGIN PUBLIC KEY-----", "a public key, not a private key"},
+        {"-----BEGIN RSA PUBLIC KEY-----", "a public key, not a private key"},
+        {"-----BEGIN CERTIFICATE-----", "a certificate, not a private key"},
+        {"-----BEGIN OPENSSH PRIVATE KEY-----", "a key for ssh; give one in PKCS#8 PEM"},
+};
+
+static int refuse_pem(const char *pem, size_t n, struct nb_err *err)
+{
+        for (size_t i = 0; i < NB_ARRAY_SIZE(not_keys); i++)
+                if (memmem(pem, n, not_keys[i].marker, strlen(not_keys[i].marker)))
+                        return nb_fail(err, NB_E_INVALID, "it is %s", not_keys[i].what);
+        if (memmem(pem, n, "PRIVATE KEY-----", strlen("PRIVATE KEY-----")))
+                return nb_fail(err, NB_E_INVALID,
+                               "its private key is cut short or damaged; copy it again, with "
+                               "its line breaks");
+        return nb_fail(err, NB_E_INVALID,
+                       "it is not a private key: no \"-----BEGIN PRIVATE KEY-----\"");
+}
+
+/* In place of OpenSSL's own, which asks at the terminal. */
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+        return -1;
+}
+
+int nb_rs256_new(const char *pem, size_t n, struct nb_rs256 **ret, struct nb_err *err)
+{
+        NB_CLEANUP(nb_rs256_freep) struct nb_rs256 *k = calloc(1, sizeof(*k));
+        BIO *bio = n <= SECRET_MAX ? BIO_new_mem_buf(pem, (int)n) : NULL;
+
+        if (!k || !bio) {
+                BIO_free(bio);
+                return n > SECRET_MAX ? refuse_pem(pem, n, err)
+                                      : nb_fail(err, NB_E_NOMEM, "no memory for a private key");
+        }
+        k->key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+        BIO_free(bio);
+        ERR_clear_error();
+        if (!k->key)
+                return refuse_pem(pem, n, err);
+        if (EVP_PKEY_get_base_id(k->key) != EVP_PKEY_RSA)
+                return nb_fail(err, NB_E_INVALID, "it is a private key, but not an RSA one");
+        if (EVP_PKEY_get_bits(k->key) < RSA_BITS_MIN || EVP_PKEY_get_bits(k->key) > RSA_BITS_MAX)
+                return nb_fail(err, NB_E_INVALID, "its RSA key has %d bits, not %d to %d",
+                               EVP_PKEY_get_bits(k->key), RSA_BITS_MIN, RSA_BITS_MAX);
+        *ret = NB_TAKE(k);
+        return 0;
+}
+
+int nb_rs256_sign(const struct nb_rs256 *k, const void *p, size_t n, struct nb_buf *ret,
+                  struct nb_err *err)
+{
+        EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        size_t n_sig = (size_t)EVP_PKEY_get_size(k->key);
+        int ok = 0, r = nb_buf_reserve(ret, n_sig);
+
+        if (ctx && r == 0)
+                ok = EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, k->key) == 1 &&
+                     EVP_DigestSign(ctx, (unsigned char *)ret->data + ret->len, &n_sig, p, n) == 1;
+        EVP_MD_CTX_free(ctx);
+        ERR_clear_error();
+        if (r < 0)
+                return nb_fail(err, (enum nb_errc) - r, "no room for a signature");
+        if (!ok) {
+                ret->data[ret->len] = '\0';
+                return nb_fail(err, NB_E_INVALID,
+                               "the private key does not sign; its numbers do not fit together");
+        }
+        ret->len += n_sig;
+        ret->data[ret->len] = '\0';
+        return 0;
+}
+
+struct nb_rs256 *nb_rs256_free(struct nb_rs256 *k)
+{
+        if (k)
+                EVP_PKEY_free(k->key);
+        free(k);
+        return NULL;
+}
+
+/* --- secrets ------------------------------------------------------------ */
+
 static void wipe_pagep(char **p)
 {
         if (*p) {
@@ -297,4 +464,17 @@ void nb_secret_done(struct nb_secret *s)
         nb_wipe(s->data, s->n);
         free(s->data);
         *s = (struct nb_secret){0};
+}
+
+int nb_secret_set(struct nb_secret *ret, const char *p, size_t n)
+{
+        char *data = malloc(n + 1);
+
+        if (!data)
+                return -1;
+        memcpy(data, p, n);
+        data[n] = '\0';
+        nb_secret_done(ret);
+        *ret = (struct nb_secret){data, n};
+        return 0;
 }

@@ -28,3 +28,7 @@ enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const ch
 size_t json_string_run(const char *p, size_t n);
 /* How many newlines. */
 size_t json_count_lines(const char *p, size_t n);
+
+/* Free, after wiping the first 64 KiB: a small text may be a credential, and
+ * wiping it costs less than asking each caller.  ctx is yajl's, not used. */
+void json_free_wiped(void *ctx, void *p);

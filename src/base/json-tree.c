@@ -377,7 +377,7 @@ int nb_json_read(const char *p, size_t n, const struct nb_json_limits *limits,
 struct nb_json_tree *nb_json_free(struct nb_json_tree *t)
 {
         if (t) {
-                free(t->text);
+                json_free_wiped(NULL, t->text);
                 free(t->lines);
                 free(t);
         }

@@ -10,10 +10,14 @@
 
 #include "json-reader.h"
 
+#include <malloc.h>
 #include <string.h>
 
+#include <nbcid/crypto.h>
 #include <nbcid/mem.h>
 #include <nbcid/str.h>
+
+#define WIPED_MAX ((size_t)64 << 10)
 
 static int fail_at(struct nb_json_reader *r, size_t offset, int ret)
 {
@@ -336,6 +340,38 @@ static int finish(struct nb_json_reader *r)
 
 /* --- the whole ---------------------------------------------------------- */
 
+/* yajl's memory holds decoded strings: private keys, tokens. */
+static void *alloc_some(void *ctx, size_t n)
+{
+        return malloc(n);
+}
+
+static void *realloc_wiped(void *ctx, void *p, size_t n)
+{
+        size_t old = malloc_usable_size(p);
+        void *more;
+
+        if (old > WIPED_MAX)
+                return realloc(p, n);
+        more = malloc(n);
+        if (more && p)
+                memcpy(more, p, old < n ? old : n);
+        if (more)
+                json_free_wiped(ctx, p);
+        return more;
+}
+
+void json_free_wiped(void *ctx, void *p)
+{
+        size_t n = malloc_usable_size(p);
+
+        nb_wipe(p, n < WIPED_MAX ? n : WIPED_MAX);
+        free(p);
+}
+
+static yajl_alloc_funcs wiping = {
+        .malloc = alloc_some, .realloc = realloc_wiped, .free = json_free_wiped};
+
 static int reader_init(struct nb_json_reader *r, const struct nb_json_limits *limits,
                        const struct nb_json_events *ev, void *arg, struct nb_err *err)
 {
@@ -346,7 +382,7 @@ static int reader_init(struct nb_json_reader *r, const struct nb_json_limits *li
                                      .line = 1,
                                      .first_line = 1,
                                      .next_line = 1};
-        r->yajl = yajl_alloc(&json_callbacks, NULL, r);
+        r->yajl = yajl_alloc(&json_callbacks, &wiping, r);
         if (!r->yajl)
                 return nb_fail(err, NB_E_NOMEM, "no memory to read JSON");
         /* json_scan() checks UTF-8 more strictly. */
