@@ -14,6 +14,7 @@
  * (https_proxy, no_proxy).
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,11 +35,28 @@ struct httpc_request; /* valid until done() or httpc_cancel() */
  * call begins; sending, and cancelling others, is fine from inside it. */
 typedef void (*httpc_done_fn)(void *arg, const struct http_in *resp, const struct nb_err *err);
 
+/* What one request wants otherwise than its client; zero is as the client. */
+struct httpc_how {
+        uint64_t timeout_us;
+        uint64_t stall_us; /* end with NB_E_TIMEOUT when nothing has moved for as long (in whole
+                              seconds, rounded up); 0: no such limit */
+        size_t max_response;
+        /* Sent instead of the request's own body, which is empty then: large,
+         * so not copied, and no secret, so not wiped.  Borrowed, and not
+         * changed, until done() or httpc_cancel(). */
+        const void *body;
+        size_t n_body;
+        bool no_proxy; /* whatever the environment says */
+};
+
 struct httpc_ops {
         int (*send)(struct httpc *h, const struct http_out *req, httpc_done_fn done, void *arg,
                     struct httpc_request **ret, struct nb_err *err);
         void (*cancel)(struct httpc_request *r);
         void (*free)(struct httpc *h);
+        int (*send_how)(struct httpc *h, const struct http_out *req, const struct httpc_how *how,
+                        httpc_done_fn done, void *arg, struct httpc_request **ret,
+                        struct nb_err *err);
 };
 /* Each implementation embeds these first. */
 struct httpc {
@@ -56,6 +74,9 @@ struct httpc_opts {
         unsigned max_connections; /* 16; requests over that wait for their turn */
         const char *user_agent;   /* "nbcid/0.1.0"; forges require one */
         const char *ca_file;      /* PEM bundle instead of the host's, or NULL */
+        /* HTTP/2 where the server offers it over TLS: many requests share a
+         * connection then, and its death is that of all of them. */
+        bool multiplex;
 };
 /* Requests of one httpc that are under way or wait for a connection; the next
  * one is refused. */
@@ -79,6 +100,17 @@ static inline int httpc_send(struct httpc *h, const struct http_out *req, httpc_
 {
         return h->ops->send(h, req, done, arg, ret, err);
 }
+/* The same; how is borrowed for the call, but for its body. */
+static inline int httpc_send_how(struct httpc *h, const struct http_out *req,
+                                 const struct httpc_how *how, httpc_done_fn done, void *arg,
+                                 struct httpc_request **ret, struct nb_err *err)
+{
+        return h->ops->send_how(h, req, how, done, arg, ret, err);
+}
+/* Is it certain that the server never saw the request that ended with this
+ * error (no name, no connection, no TLS)?  Then it may be sent again, whatever
+ * it does. */
+bool httpc_unsent(const struct nb_err *err);
 /* NULL is fine.  The answer, if any comes, is not heard. */
 static inline void httpc_cancel(struct httpc_request *r)
 {

@@ -126,8 +126,9 @@ static void on_deadline(void *arg)
         request_free(r);
 }
 
-static int curl_httpc_send(struct httpc *base, const struct http_out *req, httpc_done_fn done,
-                           void *arg, struct httpc_request **ret, struct nb_err *err)
+static int curl_httpc_send_how(struct httpc *base, const struct http_out *req,
+                               const struct httpc_how *how, httpc_done_fn done, void *arg,
+                               struct httpc_request **ret, struct nb_err *err)
 {
         struct curl_httpc *h = (struct curl_httpc *)base;
         NB_CLEANUP(request_freep) struct request *r = NULL;
@@ -137,7 +138,7 @@ static int curl_httpc_send(struct httpc *base, const struct http_out *req, httpc
         if (h->n_pending >= HTTPC_MAX_PENDING)
                 return nb_fail(err, NB_E_BUSY, "%u HTTP requests are pending; try again later",
                                h->n_pending);
-        bad = request_new(req, &h->opts, &r, err);
+        bad = request_new(req, how, &h->opts, &r, err);
         if (bad < 0)
                 return bad;
         r->base.httpc = base;
@@ -153,10 +154,16 @@ static int curl_httpc_send(struct httpc *base, const struct http_out *req, httpc
                 return nb_fail_detail(err, m == CURLM_OUT_OF_MEMORY ? NB_E_NOMEM : NB_E_BUG, (int)m,
                                       "libcurl does not take a request: %s",
                                       curl_multi_strerror(m));
-        loop_timer_arm(r->deadline, h->opts.timeout_us);
+        loop_timer_arm(r->deadline, r->timeout_us);
         h->n_pending++;
         *ret = &NB_TAKE(r)->base;
         return 0;
+}
+
+static int curl_httpc_send(struct httpc *base, const struct http_out *req, httpc_done_fn done,
+                           void *arg, struct httpc_request **ret, struct nb_err *err)
+{
+        return curl_httpc_send_how(base, req, &(struct httpc_how){0}, done, arg, ret, err);
 }
 
 static void curl_httpc_cancel(struct httpc_request *base)
@@ -185,6 +192,7 @@ static void curl_httpc_free(struct httpc *base)
 
 static const struct httpc_ops curl_ops = {
         .send = curl_httpc_send,
+        .send_how = curl_httpc_send_how,
         .cancel = curl_httpc_cancel,
         .free = curl_httpc_free,
 };

@@ -224,6 +224,37 @@ static CURLcode set_method(struct request *r, const char *method)
         return c;
 }
 
+static bool is_https(const char *url)
+{
+        return strncasecmp(url, "https:", strlen("https:")) == 0;
+}
+
+/* One request per connection, so that cancelling one hurts no other; or many,
+ * and then new ones wait until the first connection has shown what it can. */
+static CURLcode set_version(struct request *r, const char *url, bool multiplex)
+{
+        CURLcode c = CURLE_OK;
+
+        multiplex = multiplex && is_https(url);
+        SET(CURLOPT_HTTP_VERSION,
+            multiplex ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+        SET(CURLOPT_PIPEWAIT, multiplex ? 1L : 0L);
+        return c;
+}
+
+static CURLcode set_how(struct request *r, const struct httpc_how *how)
+{
+        CURLcode c = CURLE_OK;
+
+        if (how->stall_us > 0) {
+                SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+                SET(CURLOPT_LOW_SPEED_TIME, (long)((how->stall_us - 1) / NB_US_PER_S + 1));
+        }
+        if (how->no_proxy)
+                SET(CURLOPT_NOPROXY, "*");
+        return c;
+}
+
 static CURLcode set_policy(struct request *r, const struct httpc_opts *o)
 {
         CURLcode c = CURLE_OK;
@@ -233,8 +264,6 @@ static CURLcode set_policy(struct request *r, const struct httpc_opts *o)
         SET(CURLOPT_FOLLOWLOCATION, 0L); /* a token is for one host only */
         SET(CURLOPT_SSL_VERIFYPEER, 1L);
         SET(CURLOPT_SSL_VERIFYHOST, 2L);
-        /* One request per connection, so that cancelling one hurts no other. */
-        SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
         SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
         SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(o->connect_timeout_us / NB_US_PER_MS));
         /* Else ending a request would wait for its thread in getaddrinfo(). */
@@ -245,7 +274,7 @@ static CURLcode set_policy(struct request *r, const struct httpc_opts *o)
         return c;
 }
 
-static CURLcode set_sinks(struct request *r, const struct httpc_opts *o, bool head)
+static CURLcode set_sinks(struct request *r, bool head)
 {
         CURLcode c = CURLE_OK;
 
@@ -259,7 +288,7 @@ static CURLcode set_sinks(struct request *r, const struct httpc_opts *o, bool he
         /* Stops before the body when the length is announced; an answer to
          * HEAD announces a length that does not come. */
         if (!head)
-                SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)o->max_response);
+                SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)r->in_body.max);
         return c;
 }
 
@@ -268,8 +297,26 @@ static bool is_method(const char *m)
         return m && *m && m[strspn(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
 }
 
-int request_new(const struct http_out *req, const struct httpc_opts *opts, struct request **ret,
-                struct nb_err *err)
+static int set_body(struct request *r, const struct http_out *req, const struct httpc_how *how,
+                    struct nb_err *err)
+{
+        if (how->n_body > 0) {
+                nb_assert(req->n_body == 0);
+                r->body = how->body;
+                r->n_body = how->n_body;
+        } else if (req->n_body > 0) {
+                r->own_body = malloc(req->n_body);
+                if (!r->own_body)
+                        return no_memory(err);
+                memcpy(r->own_body, req->body, req->n_body);
+                r->body = r->own_body;
+                r->n_body = req->n_body;
+        }
+        return 0;
+}
+
+int request_new(const struct http_out *req, const struct httpc_how *how,
+                const struct httpc_opts *opts, struct request **ret, struct nb_err *err)
 {
         NB_CLEANUP(request_freep) struct request *r = calloc(1, sizeof(*r));
         CURLcode c = CURLE_OK;
@@ -278,22 +325,17 @@ int request_new(const struct http_out *req, const struct httpc_opts *opts, struc
         if (!r)
                 return no_memory(err);
         r->in_headers = NB_BUF(MAX_RESPONSE_HEADERS);
-        r->in_body = NB_BUF(opts->max_response);
-        r->timeout_us = opts->timeout_us;
+        r->in_body = NB_BUF(how->max_response ? how->max_response : opts->max_response);
+        r->timeout_us = how->timeout_us ? how->timeout_us : opts->timeout_us;
         if (!req->url || !is_method(req->method))
                 return nb_fail(err, NB_E_INVALID, "a request needs a method and an address");
         bad = set_origin(r, req->url, err);
         if (bad == 0)
                 bad = set_headers(r, req, err);
+        if (bad == 0)
+                bad = set_body(r, req, how, err);
         if (bad < 0)
                 return bad;
-        if (req->n_body > 0) {
-                r->body = malloc(req->n_body);
-                if (!r->body)
-                        return no_memory(err);
-                memcpy(r->body, req->body, req->n_body);
-                r->n_body = req->n_body;
-        }
         r->easy = curl_easy_init();
         if (!r->easy)
                 return no_memory(err);
@@ -303,7 +345,11 @@ int request_new(const struct http_out *req, const struct httpc_opts *opts, struc
         if (c == CURLE_OK)
                 c = set_policy(r, opts);
         if (c == CURLE_OK)
-                c = set_sinks(r, opts, nb_streq(req->method, "HEAD"));
+                c = set_version(r, req->url, opts->multiplex);
+        if (c == CURLE_OK)
+                c = set_how(r, how);
+        if (c == CURLE_OK)
+                c = set_sinks(r, nb_streq(req->method, "HEAD"));
         if (c == CURLE_OUT_OF_MEMORY)
                 return no_memory(err);
         if (c != CURLE_OK)
@@ -321,9 +367,9 @@ struct request *request_free(struct request *r)
         loop_source_free(r->deadline);
         curl_easy_cleanup(r->easy);
         wipe_slist(r->headers);
-        if (r->body)
-                nb_wipe(r->body, r->n_body);
-        free(r->body);
+        if (r->own_body)
+                nb_wipe(r->own_body, r->n_body);
+        free(r->own_body);
         free(r->origin);
         nb_buf_done(&r->in_headers);
         /* An answer may be a token too. */
@@ -354,6 +400,19 @@ static const char *remedy(CURLcode c)
                 if (remedies[i].code == c)
                         return remedies[i].text;
         return "";
+}
+
+bool httpc_unsent(const struct nb_err *err)
+{
+        static const CURLcode before[] = {
+                CURLE_COULDNT_RESOLVE_HOST,     CURLE_COULDNT_RESOLVE_PROXY,
+                CURLE_COULDNT_CONNECT,          CURLE_SSL_CONNECT_ERROR,
+                CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CACERT_BADFILE};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(before); i++)
+                if (err->code == NB_E_REMOTE && err->detail == (int)before[i])
+                        return true;
+        return false;
 }
 
 static void explain(struct request *r, CURLcode c, struct nb_err *err)

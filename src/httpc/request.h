@@ -21,7 +21,8 @@ struct request {
 
         CURL *easy;
         struct curl_slist *headers; /* wiped: may hold a token */
-        char *body;                 /* wiped */
+        char *own_body;             /* wiped */
+        const char *body;           /* that one or the sender's */
         size_t n_body;
         char *origin; /* "https://host:port", for texts */
 
@@ -35,8 +36,8 @@ struct request {
 
 /* Copies what it needs of req.  opts has no zero fields (but ca_file).  Not
  * yet with a multi handle, a deadline or a done function. */
-int request_new(const struct http_out *req, const struct httpc_opts *opts, struct request **ret,
-                struct nb_err *err);
+int request_new(const struct http_out *req, const struct httpc_how *how,
+                const struct httpc_opts *opts, struct request **ret, struct nb_err *err);
 /* Not with a multi handle any more. */
 struct request *request_free(struct request *r);
 NB_DEFINE_FREEP(struct request *, request_free);
