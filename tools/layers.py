@@ -14,14 +14,15 @@ import sys
 FLOORS = [
     ["base"],
     ["model", "config"],
-    ["loop", "store", "git", "httpc"],
-    ["forge", "notebook", "runner", "check", "exec"],
+    ["loop", "store", "git", "httpc", "gcp"],
+    ["forge", "notebook", "runner", "check", "exec", "blob"],
     ["flow", "web"],
     ["daemon"],
 ]
 # Calls within a floor, from left to right.
-SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("exec", "runner"), ("runner", "notebook"),
-            ("check", "notebook"), ("check", "runner"), ("web", "flow")}
+SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("gcp", "httpc"), ("gcp", "loop"),
+            ("exec", "runner"), ("exec", "blob"), ("runner", "notebook"), ("check", "notebook"),
+            ("check", "runner"), ("web", "flow")}
 # Translators of bytes do no I/O, so they see no room that does.
 PURE = {"forge", "notebook"}
 

@@ -47,6 +47,10 @@ struct httpc_how {
         const void *body;
         size_t n_body;
         bool no_proxy; /* whatever the environment says */
+        /* On a new connection: on one that idled, and that the server closes
+         * before it answers, libcurl sends a request a second time on its own,
+         * whatever its method. */
+        bool once;
 };
 
 struct httpc_ops {

@@ -252,6 +252,8 @@ static CURLcode set_how(struct request *r, const struct httpc_how *how)
         }
         if (how->no_proxy)
                 SET(CURLOPT_NOPROXY, "*");
+        if (how->once)
+                SET(CURLOPT_FRESH_CONNECT, 1L);
         return c;
 }
 

@@ -129,6 +129,23 @@ TEST(what_the_server_may_have_seen_is_not_unsent)
         tear_down(&f);
 }
 
+TEST(what_must_not_be_sent_twice_is_not)
+{
+        nb_auto_free char *url = NULL;
+        struct fixture f;
+        struct call c = {0};
+
+        set_up(&f, (struct httpc_opts){0});
+        url = url_of(&f, "/reset");
+        fetch(&f, &c, "/ok"); /* leaves an idle connection */
+        send_how(&f, &c, "POST", url, &(struct httpc_how){.once = true});
+        wait_calls(&f, &c.calls, 1);
+        CHECK_INT(c.err.code, NB_E_REMOTE);
+        CHECK_INT(atomic_load(&f.server->asked), 2);
+        free(c.body);
+        tear_down(&f);
+}
+
 /* An HTTP/2 server of node; its port, or 0 without one.  It answers with how
  * many connections it has seen. */
 static unsigned h2_start(const char *dir, pid_t *ret_pid)
