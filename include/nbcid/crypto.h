@@ -54,7 +54,7 @@ uint32_t nb_crc32c(uint32_t crc, const void *p, size_t n);
 /* MD5, against accidents only: object stores name contents by it.  A running
  * digest; one thread at a time. */
 #define NB_MD5_SIZE 16
-struct nb_md5; /* owned by whoever made it */
+struct nb_md5;
 struct nb_md5 *nb_md5_new(void); /* NULL when memory is out */
 void nb_md5_add(struct nb_md5 *m, const void *p, size_t n);
 /* The digest of all so far; then it starts anew. */
