@@ -154,7 +154,7 @@ static void remove_damaged(struct put *p, const struct blob_object *o)
 static void finish(struct put *p, const struct http_in *resp)
 {
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
-        struct blob_object o;
+        struct blob_object o = {0};
         struct nb_err err;
         int r = gcs_read_json(resp, &tree, &err);
 
@@ -415,9 +415,10 @@ static void put_session(struct put *p, const char *range, const char *body, size
 /* What stands behind the '/' of a Content-Range. */
 static void total_text(const struct put *p, char *buf, size_t size)
 {
-        if (p->last || p->source->total != UINT64_MAX)
-                (void)nb_fmt(buf, size, "%llu",
-                             (unsigned long long)(p->last ? p->base + p->n : p->source->total));
+        uint64_t total = p->last ? p->base + p->n : p->source->total;
+
+        if (total != UINT64_MAX)
+                (void)nb_fmt(buf, size, "%llu", (unsigned long long)total);
         else
                 (void)nb_fmt(buf, size, "*");
 }
@@ -434,12 +435,12 @@ static void ask_session(struct put *p)
 
 static void send_piece(struct put *p)
 {
+        uint64_t from = p->base + p->off, to = p->base + p->n - 1;
         char total[24], range[96];
 
         total_text(p, total, sizeof(total));
         (void)nb_fmt(range, sizeof(range), "Content-Range: bytes %llu-%llu/%s",
-                     (unsigned long long)(p->base + p->off),
-                     (unsigned long long)(p->base + p->n - 1), total);
+                     (unsigned long long)from, (unsigned long long)to, total);
         p->asked = false;
         put_session(p, range, p->piece + p->off, p->n - p->off);
 }

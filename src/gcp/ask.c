@@ -299,7 +299,14 @@ static void on_metadata(void *arg, const struct http_in *resp, const struct gcp_
         struct nb_err why;
         const char *flavor = resp ? http_in_header(resp, "Metadata-Flavor") : NULL;
 
-        if (resp && !nb_streq(flavor, "Google")) {
+        if (!resp) {
+                g->ask = NULL;
+                why = *err;
+                (void)nb_wrap(&why, -1,
+                              "no metadata server, so this is no machine of Google Cloud: name a "
+                              "credentials file");
+                fail(g, &why);
+        } else if (!nb_streq(flavor, "Google")) {
                 g->ask = NULL;
                 (void)nb_fail(&why, NB_E_REMOTE,
                               "%s answers and is no metadata server of Google; name a credentials "
@@ -310,13 +317,6 @@ static void on_metadata(void *arg, const struct http_in *resp, const struct gcp_
                 g->ask = NULL;
                 (void)nb_fail(&why, NB_E_NOTFOUND,
                               "this machine has no service account; give it one, or name a "
-                              "credentials file");
-                fail(g, &why);
-        } else if (err && e->http == 0) {
-                g->ask = NULL;
-                why = *err;
-                (void)nb_wrap(&why, -1,
-                              "no metadata server, so this is no machine of Google Cloud: name a "
                               "credentials file");
                 fail(g, &why);
         } else {

@@ -35,9 +35,9 @@ static void copy(char *buf, size_t size, const struct nb_json *v)
 
 /* google.rpc.Status, and the older one of Cloud Storage, which differ in where
  * the reason is. */
-void gcp_status_read(const struct nb_json *error, struct gcp_error *e)
+void gcp_status_read(const struct nb_json *status, struct gcp_error *e)
 {
-        const struct nb_json *details = nb_json_get(error, "details");
+        const struct nb_json *details = nb_json_get(status, "details");
         static const char *const codes[] = {NULL,
                                             "CANCELLED",
                                             "UNKNOWN",
@@ -57,10 +57,10 @@ void gcp_status_read(const struct nb_json *error, struct gcp_error *e)
                                             "UNAUTHENTICATED"};
         int64_t code;
 
-        copy(e->message, sizeof(e->message), nb_json_get(error, "message"));
-        copy(e->status, sizeof(e->status), nb_json_get(error, "status"));
+        copy(e->message, sizeof(e->message), nb_json_get(status, "message"));
+        copy(e->status, sizeof(e->status), nb_json_get(status, "status"));
         copy(e->reason, sizeof(e->reason),
-             nb_json_get(nb_json_index(nb_json_get(error, "errors"), 0), "reason"));
+             nb_json_get(nb_json_index(nb_json_get(status, "errors"), 0), "reason"));
         for (size_t i = 0; !e->reason[0] && i < nb_json_size(details); i++)
                 copy(e->reason, sizeof(e->reason),
                      nb_json_get(nb_json_index(details, i), "reason"));
@@ -69,7 +69,7 @@ void gcp_status_read(const struct nb_json *error, struct gcp_error *e)
         for (size_t i = 1; i < NB_ARRAY_SIZE(codes); i++)
                 if (nb_streq(e->status, codes[i]))
                         e->code = (int)i;
-        if (nb_json_int(nb_json_get(error, "code"), &code) && code > 0 &&
+        if (nb_json_int(nb_json_get(status, "code"), &code) && code > 0 &&
             code < (int64_t)NB_ARRAY_SIZE(codes)) {
                 e->code = (int)code;
                 if (!e->status[0])
