@@ -45,7 +45,8 @@ NEEDS_OPENAT2 = re.compile(
 # Sweeps over millions of numbers, which take minutes; deadlines too near for a slow machine.
 NOT_UNDER_VALGRIND = {"base-json-out", "base-num", "test-httpc"}
 # Minutes of kernels, units, payloads and Python, which gcc's build has seen; no more of our C.
-ONCE = {"runner", "units", "units-boot", "octokit", "oracle-format", "env", "parameters"}
+ONCE = {"runner", "environment", "system-environments", "units", "units-boot", "octokit",
+        "oracle-format", "oracle-syntax", "requirements-as-pip-reads-them", "env", "parameters"}
 # Stories of the daemon's whole life that end with its exit status.
 SCENARIOS = [("test_main_job.py", "the_main_job"), ("test_life.py", "drain_waits_for_jobs")]
 
