@@ -44,6 +44,9 @@ void findings_done(struct findings *f); /* keeps max */
  * more; an error takes the place of the last warning then.  0 or NB_E_NOMEM. */
 int findings_add_take(struct findings *to, struct finding *f, struct nb_err *err);
 
+/* Would one of that severity be kept?  If not, it needs no place nor text. */
+bool findings_keep(const struct findings *f, enum finding_severity severity);
+
 /* Is there an error among those kept?  While max > 0, one that was found is. */
 bool findings_refuse(const struct findings *f);
 

@@ -61,6 +61,8 @@ struct checking {
         struct notebook_source source;
         struct findings *ret;
         unsigned secrets; /* told so far */
+        char *covered;    /* see covered_source(); of cell, 0: none */
+        int64_t covered_cell;
 };
 
 /* A finding in a cell: line and column in its source (0: unknown), message

@@ -11,7 +11,8 @@
 #define DEFAULT_TIMEOUT_US UINT64_C(10000000)
 #define DEFAULT_MEMORY (UINT64_C(1) << 30)
 #define DEFAULT_NOTEBOOK (UINT64_C(256) << 20)
-#define TEXT_MAX 200 /* bytes of a line that is shown, about */
+#define TEXT_MAX 200 /* characters of a line that is shown */
+#define LINE_MAX_BYTES ((size_t)4 * (TEXT_MAX + 1))
 
 int check_new(const struct check_opts *o, struct check **ret, struct nb_err *err)
 {
@@ -84,10 +85,15 @@ bool is_python(const struct notebook_source *s)
 
 /* ---- findings ---- */
 
+static enum finding_severity severity_of(enum check_level level)
+{
+        return level == CHECK_ERROR ? FINDING_ERROR : FINDING_WARNING;
+}
+
 static int add(struct checking *k, enum check_level level, struct finding *f, const char *remedy,
                struct nb_err *err)
 {
-        f->severity = level == CHECK_ERROR ? FINDING_ERROR : FINDING_WARNING;
+        f->severity = severity_of(level);
         if (remedy)
                 f->remedy = nb_strdup(remedy);
         if (!f->message || (remedy && !f->remedy)) {
@@ -131,15 +137,31 @@ static bool line_bounds(const struct notebook_cell *c, size_t line, size_t *ret_
         return true;
 }
 
+/* The source of a cell without its secrets, kept for its next finding; NULL when
+ * memory is out. */
+static const char *covered_source(struct checking *k, int64_t cell)
+{
+        const struct notebook_cell *c = &k->source.cells[cell - 1];
+
+        if (k->covered_cell != cell) {
+                free(k->covered);
+                k->covered = secret_cover(c->source, c->n, 0, c->n);
+                k->covered_cell = k->covered ? cell : 0;
+        }
+        return k->covered;
+}
+
 /* The line as it is shown; NULL when memory is out or there is none. */
-static char *line_text(const struct notebook_cell *c, size_t line)
+static char *line_text(struct checking *k, int64_t cell, size_t line)
 {
         size_t begin, end;
 
-        if (line == 0 || !line_bounds(c, line, &begin, &end))
+        if (line == 0 || !line_bounds(&k->source.cells[cell - 1], line, &begin, &end))
                 return NULL;
-        nb_auto_free char *covered = secret_cover(c->source, c->n, begin, end);
-        nb_auto_free char *clean = covered ? nb_utf8_clean(covered, strlen(covered), false) : NULL;
+        const char *s = covered_source(k, cell);
+        /* no more than is shown of a line that may be the whole file */
+        size_t n = end - begin < LINE_MAX_BYTES ? end - begin : LINE_MAX_BYTES;
+        nb_auto_free char *clean = s ? nb_utf8_clean(s + begin, n, false) : NULL;
 
         return clean ? nb_utf8_cut(clean, TEXT_MAX) : NULL;
 }
@@ -148,20 +170,25 @@ int found_in_cell(struct checking *k, enum check_level level, const char *rule, 
                   size_t line, size_t column, char *message, const char *remedy, struct nb_err *err)
 {
         const struct notebook_cell *c = &k->source.cells[cell - 1];
-        struct nb_json_pos at = notebook_place(k->p, k->n, c, line ? line : 1, column);
         struct finding f = {.rule = rule,
-                            .line = at.line,
-                            .column = at.column,
                             .cell = cell,
                             .cell_line = line,
                             .cell_column = column,
                             .message = message};
+        struct nb_json_pos at;
 
         if (level == CHECK_OFF) {
                 free(message);
                 return 0;
         }
-        f.text = line_text(c, line);
+        /* Place and text cost a walk through the cell each: not for one that is only
+         * counted, as there may be one in each line. */
+        if (findings_keep(k->ret, severity_of(level))) {
+                at = notebook_place(k->p, k->n, c, line ? line : 1, column);
+                f.line = at.line;
+                f.column = at.column;
+                f.text = line_text(k, cell, line);
+        }
         return add(k, level, &f, remedy, err);
 }
 
@@ -275,6 +302,7 @@ int check_notebook(struct check *c, const char *name, const char *p, size_t n,
                 r = findings_refuse(ret) ? 0 : refused(&k, &why, err);
         else
                 r = check_sources(&k, err);
+        free(k.covered);
         notebook_source_done(&k.source);
         return r < 0 ? r : cover_texts(ret, before, err);
 }

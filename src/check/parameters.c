@@ -3,6 +3,7 @@
 /* parameters.c - is there a cell for the parameters that were declared, and
  * does it know them? */
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "check-priv.h"
@@ -57,29 +58,75 @@ static bool is_assigned(const char *s, size_t n)
         return i < n && s[i] == '=' && (i + 1 == n || s[i + 1] != '=');
 }
 
-/* Does the line (of n bytes) assign it: name = ..., a, name = ..., name: int =
- * ..., name <- ...? */
-static bool line_assigns(const char *s, size_t n, const char *name)
+/* The declared names, sorted: a cell is gone through once for all of them. */
+struct declared {
+        struct declared_name {
+                const char *name;
+                bool assigned;
+        } * v;
+        size_t n;
+};
+
+static void declared_done(struct declared *d)
 {
-        bool seen = false;
-        size_t i = blanks(s, n);
+        free(d->v);
+}
 
-        for (i += keyword(s + i, n - i);;) {
-                size_t len = name_len(s + i, n - i);
+static int by_name(const void *a, const void *b)
+{
+        const struct declared_name *x = a, *y = b;
 
+        return strcmp(x->name, y->name);
+}
+
+static struct declared_name *find_name(const struct declared *d, const char *s, size_t n)
+{
+        for (size_t low = 0, high = d->n; low < high;) {
+                size_t middle = low + (high - low) / 2;
+                int r = strncmp(d->v[middle].name, s, n);
+
+                if (r == 0 && !d->v[middle].name[n])
+                        return &d->v[middle];
+                if (r < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return NULL;
+}
+
+/* Mark what the line (of n bytes) assigns: name = ..., a, name = ..., name: int
+ * = ..., name <- ... */
+static void see_line(struct declared *d, const char *s, size_t n)
+{
+        size_t i = blanks(s, n), begin, len;
+
+        i += keyword(s + i, n - i);
+        begin = i;
+        for (;;) {
+                len = name_len(s + i, n - i);
                 if (len == 0)
-                        return false;
-                seen = seen || (len == strlen(name) && memcmp(s + i, name, len) == 0);
+                        return;
                 i += len;
                 i += blanks(s + i, n - i);
                 if (i >= n || s[i] != ',')
-                        return seen && is_assigned(s + i, n - i);
+                        break;
                 i++;
                 i += blanks(s + i, n - i);
         }
+        if (!is_assigned(s + i, n - i))
+                return;
+        for (size_t at = begin; at < i; at += len ? len : 1) {
+                struct declared_name *known;
+
+                len = name_len(s + at, i - at);
+                known = len ? find_name(d, s + at, len) : NULL;
+                if (known)
+                        known->assigned = true;
+        }
 }
 
-static bool cell_assigns(const struct notebook_cell *c, const char *name)
+static void see_cell(struct declared *d, const struct notebook_cell *c)
 {
         const char *s = c->source, *end = c->source + c->n;
 
@@ -89,20 +136,44 @@ static bool cell_assigns(const struct notebook_cell *c, const char *name)
 
                 /* a = 1; b = 2 */
                 for (const char *semi; (semi = memchr(s, ';', (size_t)(eol - s))); s = semi + 1)
-                        if (line_assigns(s, (size_t)(semi - s), name))
-                                return true;
-                if (line_assigns(s, (size_t)(eol - s), name))
-                        return true;
+                        see_line(d, s, (size_t)(semi - s));
+                see_line(d, s, (size_t)(eol - s));
                 s = eol + 1;
         }
-        return false;
+}
+
+static int check_names(struct checking *k, int64_t cell, struct nb_err *err)
+{
+        const char *const *names = k->job->parameters;
+        NB_CLEANUP(declared_done) struct declared d = {0};
+        int r = 0;
+
+        while (names[d.n])
+                d.n++;
+        d.v = nb_alloc_array(d.n, sizeof(*d.v));
+        if (!d.v)
+                return nb_fail(err, NB_E_NOMEM, "no memory to check parameters");
+        for (size_t i = 0; i < d.n; i++)
+                d.v[i] = (struct declared_name){.name = names[i]};
+        qsort(d.v, d.n, sizeof(*d.v), by_name);
+        see_cell(&d, &k->source.cells[cell - 1]);
+        for (; r == 0 && *names; names++)
+                if (!find_name(&d, *names, strlen(*names))->assigned)
+                        r = found_in_cell(k, k->levels->parameters_unknown, "parameters_unknown",
+                                          cell, 0, 0,
+                                          nb_asprintf("parameter \"%.100s\" is declared, and this "
+                                                      "cell does not assign it",
+                                                      *names),
+                                          "give it a default in the cell, or mend its name in "
+                                          ".nbcid.toml",
+                                          err);
+        return r;
 }
 
 int check_parameters(struct checking *k, struct nb_err *err)
 {
         const char *const *names = k->job->parameters;
         int64_t cell = 0;
-        int r = 0;
 
         if (!names || !*names)
                 return 0;
@@ -118,15 +189,5 @@ int check_parameters(struct checking *k, struct nb_err *err)
                                      "tag the cell that holds the defaults in Jupyter, or take the "
                                      "parameters out of .nbcid.toml",
                                      err);
-        for (; r == 0 && *names; names++)
-                if (!cell_assigns(&k->source.cells[cell - 1], *names))
-                        r = found_in_cell(k, k->levels->parameters_unknown, "parameters_unknown",
-                                          cell, 0, 0,
-                                          nb_asprintf("parameter \"%.100s\" is declared, and this "
-                                                      "cell does not assign it",
-                                                      *names),
-                                          "give it a default in the cell, or mend its name in "
-                                          ".nbcid.toml",
-                                          err);
-        return r;
+        return check_names(k, cell, err);
 }

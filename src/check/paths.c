@@ -12,6 +12,7 @@
 
 #include "check-priv.h"
 
+#define SHOWN_MAX 80 /* bytes of a path */
 #define REMEDY "use a path relative to the notebook, or a parameter"
 
 static bool begins(const char *s, size_t n, const char *with)
@@ -31,7 +32,7 @@ static bool is_named(char c)
         return c && !strchr("'\" \t\n", c);
 }
 
-/* Bytes of the path that begins there, 0 for none. */
+/* Bytes of the path that begins there, as far as it is shown; 0 for none. */
 static size_t path_at(const char *s, size_t n, char quote)
 {
         static const char *const homes[] = {"/home/", "/Users/",   "/root/",  "~/",     "/content/",
@@ -45,10 +46,12 @@ static size_t path_at(const char *s, size_t n, char quote)
         /* C:\Users, C:/Users; not "a:/", nor a time */
         found = found || (n - i > 3 && is_letter(s[i]) && s[i + 1] == ':' &&
                           (s[i + 2] == '\\' || (s[i + 2] == '/' && s[i + 3] != '/')));
-        while (len < n && s[len] != quote && s[len] != '\n' &&
+        if (!found)
+                return 0;
+        while (len < n && len < SHOWN_MAX && s[len] != quote && s[len] != '\n' &&
                (quote || (s[len] != ' ' && s[len] != '\t')))
                 len++;
-        return found ? len : 0;
+        return len;
 }
 
 struct scan {
@@ -56,20 +59,22 @@ struct scan {
         int64_t cell;
         const char *s;
         size_t n, at;
-        size_t line, bol; /* where at is */
+        size_t line, bol;    /* where at is */
+        size_t told, column; /* where the last one was, so that a long line is counted once */
 };
 
-static int tell(const struct scan *x, size_t begin, size_t len, struct nb_err *err)
+static int tell(struct scan *x, size_t begin, size_t len, struct nb_err *err)
 {
-        size_t column = 1;
-
-        for (size_t i = x->bol; i < begin; i++)
-                column += ((unsigned char)x->s[i] & 0xc0) != 0x80;
-        return found_in_cell(x->k, x->k->levels->absolute_paths, "absolute_paths", x->cell, x->line,
-                             column,
-                             nb_asprintf("the path %.*s is one of another machine",
-                                         (int)(len > 80 ? 80 : len), x->s + begin),
-                             REMEDY, err);
+        if (x->told < x->bol || x->column == 0) {
+                x->told = x->bol;
+                x->column = 1;
+        }
+        for (; x->told < begin; x->told++)
+                x->column += ((unsigned char)x->s[x->told] & 0xc0) != 0x80;
+        return found_in_cell(
+                x->k, x->k->levels->absolute_paths, "absolute_paths", x->cell, x->line, x->column,
+                nb_asprintf("the path %.*s is one of another machine", (int)len, x->s + begin),
+                REMEDY, err);
 }
 
 /* Past a string whose quote is at x->at. */

@@ -83,15 +83,18 @@ static bool begins(const char *s, size_t n, const char *with)
         return n >= strlen(with) && memcmp(s, with, strlen(with)) == 0;
 }
 
-static bool find_shape(const char *s, size_t n, size_t at, struct secret *ret)
+/* joined: behind a '-', where a token whose letters have one has begun before, if
+ * at all.  Else a long row of beginnings would be gone through from each of them. */
+static bool find_shape(const char *s, size_t n, size_t at, bool joined, struct secret *ret)
 {
         for (size_t i = 0; i < NB_ARRAY_SIZE(shapes); i++) {
                 const struct shape *x = &shapes[i];
                 size_t prefix = strlen(x->prefix), len;
 
-                if (!begins(s + at, n - at, x->prefix))
+                if (!begins(s + at, n - at, x->prefix) || (joined && strchr(x->chars, '-')))
                         continue;
-                len = span(s + at + prefix, n - at - prefix, x->chars);
+                len = n - at - prefix;
+                len = span(s + at + prefix, len < x->max + 1 ? len : x->max + 1, x->chars);
                 if (len < x->min || len > x->max)
                         continue;
                 if (x->mixed &&
@@ -231,7 +234,8 @@ static bool find_password(const char *s, size_t n, size_t at, struct secret *ret
 bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret *ret)
 {
         for (size_t i = from; i < n; i++) {
-                char c = s[i];
+                const char c = s[i];
+                const bool joined = i > 0 && s[i - 1] == '-';
 
                 if (c == '-' && find_pem(s, n, i, ret))
                         return true;
@@ -243,7 +247,8 @@ bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret 
                             c) ||
                     !c)
                         continue;
-                if (find_shape(s, n, i, ret) || (c == 'e' && find_jwt(s, n, i, ret)))
+                if (find_shape(s, n, i, joined, ret) ||
+                    (c == 'e' && !joined && find_jwt(s, n, i, ret)))
                         return true;
         }
         return false;

@@ -28,6 +28,14 @@ void findings_done(struct findings *f)
         *f = (struct findings){.max = f->max};
 }
 
+static const struct finding *first_of(const struct findings *f, enum finding_severity severity)
+{
+        for (size_t i = 0; i < f->n; i++)
+                if (f->v[i].severity == severity)
+                        return &f->v[i];
+        return NULL;
+}
+
 /* An error must not get lost among warnings: make room for it. */
 static bool drop_warning(struct findings *to)
 {
@@ -39,6 +47,11 @@ static bool drop_warning(struct findings *to)
                         return true;
                 }
         return false;
+}
+
+bool findings_keep(const struct findings *f, enum finding_severity severity)
+{
+        return f->n < f->max || (severity == FINDING_ERROR && first_of(f, FINDING_WARNING));
 }
 
 int findings_add_take(struct findings *to, struct finding *f, struct nb_err *err)
@@ -66,14 +79,6 @@ int findings_add_take(struct findings *to, struct finding *f, struct nb_err *err
         to->v[to->n++] = *f;
         *f = (struct finding){0};
         return 0;
-}
-
-static const struct finding *first_of(const struct findings *f, enum finding_severity severity)
-{
-        for (size_t i = 0; i < f->n; i++)
-                if (f->v[i].severity == severity)
-                        return &f->v[i];
-        return NULL;
 }
 
 bool findings_refuse(const struct findings *f)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nbtest.h"
 
+#include <nbcid/clock.h>
+#include <nbcid/num.h>
+
 #include "check-priv.h"
 #include "gate.h"
 
@@ -84,6 +87,29 @@ TEST(shapes_of_tokens)
                         FAIL("\"%s\": %s", cases[i].text, found ? x.kind : "nothing");
                 if (found)
                         CHECK_STR(x.kind, cases[i].kind);
+        }
+}
+
+/* A row of beginnings, none of which is a secret: each is looked at once.  Were
+ * each gone through to the end of the row, this took hours. */
+TEST(long_rows_take_no_longer_than_their_length)
+{
+        static const char *const rows[] = {"eyJ-",       "sk-",         "xoxb-",
+                                           "glpat-",     "AIza-",       "pypi-AgEIcHlwaS5vcmc-",
+                                           "eyJ-eyJ-.",  "-----BEGIN ", "token='token=\"",
+                                           "'token=]]]]"};
+        enum { SIZE = 4000000 };
+        nb_auto_free char *s = malloc(SIZE);
+        uint64_t until = nb_mono_us(&nb_clock_real) + 30 * NB_US_PER_S;
+
+        CHECK(s);
+        for (size_t i = 0; i < NB_ARRAY_SIZE(rows); i++) {
+                struct secret x;
+
+                for (size_t k = 0; k < SIZE; k++)
+                        s[k] = rows[i][k % strlen(rows[i])];
+                CHECK(!secret_find(s, SIZE, 0, true, &x));
+                CHECK(nb_mono_us(&nb_clock_real) < until);
         }
 }
 
