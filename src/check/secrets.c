@@ -256,11 +256,13 @@ bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret 
 
 char *secret_cover(const char *s, size_t n, size_t begin, size_t end)
 {
-        char *copy = nb_strndup(s + begin, end - begin);
+        char *copy = malloc(end - begin + 1); /* a NUL is no end here */
         struct secret x = {.end = 0};
 
         if (!copy)
                 return NULL;
+        memcpy(copy, s + begin, end - begin);
+        copy[end - begin] = '\0';
         while (secret_find(s, n, x.end, true, &x) && x.begin < end)
                 for (size_t i = x.begin > begin ? x.begin : begin; i < x.end && i < end; i++)
                         if (copy[i - begin] != '\n')

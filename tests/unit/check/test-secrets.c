@@ -133,6 +133,14 @@ TEST(secrets_become_stars)
         check_cover(pem, 33, 37, "****");
 }
 
+TEST(a_secret_behind_a_nul_is_covered_too)
+{
+        static const char text[] = "a\0b = '" AWS "'";
+        nb_auto_free char *covered = secret_cover(text, sizeof(text) - 1, 0, sizeof(text) - 1);
+
+        CHECK(covered && memcmp(covered, "a\0b = '********************'", sizeof(text)) == 0);
+}
+
 TEST(a_secret_is_told_and_never_shown)
 {
         static const char text[] = NOTEBOOK(
