@@ -48,6 +48,7 @@ struct check {
         struct check_opts o;
         struct warm syntax[CHECK_PYTHONS], kernel;
         unsigned next; /* whose place is given up next */
+        uint64_t waited_us;
         struct nb_strv notes;
 };
 

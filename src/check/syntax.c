@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <nbcid/clock.h>
 #include <nbcid/json.h>
 
 #include "check-priv.h"
@@ -116,14 +117,24 @@ static struct warm *find_warm(struct check *c, const char *python)
         return w;
 }
 
+/* Each notebook of a push may take its time, all of them together may not hold
+ * up the pushes that wait behind. */
+static bool is_spent(const struct check *c)
+{
+        return c->o.budget_us && c->waited_us >= c->o.budget_us;
+}
+
 static int ask(struct checking *k, struct warm *w, const char *mode, const char *python,
                const struct nb_buf *request, struct nb_err *err)
 {
-        const struct check *c = k->check;
+        const uint64_t begin = nb_mono_us(&nb_clock_real);
+        struct check *c = k->check;
         nb_auto_buf answer = NB_BUF(PROCESS_ANSWER_MAX);
         struct nb_err why;
         int r = 0;
 
+        if (is_spent(c))
+                return not_checked(k, "the notebooks of this push before it took too long", err);
         if (!w->python && !(w->python = nb_strdup(python)))
                 return nb_fail(err, NB_E_NOMEM, "no memory to check syntax");
         if (!w->process.pid)
@@ -135,6 +146,7 @@ static int ask(struct checking *k, struct warm *w, const char *mode, const char 
                                   &w->process, &why);
         if (r == 0)
                 r = process_ask(&w->process, request, c->o.timeout_us, &answer, &why);
+        c->waited_us += nb_mono_us(&nb_clock_real) - begin;
         if (r == 0) {
                 r = take_answer(k, &answer, err);
                 if (r > 0)

@@ -3,10 +3,13 @@
 /* plan-check.c - the static gate in front of a build's jobs */
 
 #include <nbcid/json.h>
+#include <nbcid/num.h>
 #include <nbcid/runner.h>
 
 #include "flow-priv.h"
 
+/* As long as a thousand usual notebooks take ten times over. */
+#define SYNTAX_BUDGET_US (120 * NB_US_PER_S)
 #define FINDINGS_BYTES ((size_t)1 << 20) /* of one job, as JSON */
 
 /* The daemon's state and every secret; the notebooks come through a pipe. */
@@ -38,6 +41,7 @@ int plan_gate_begin(const struct config *c, const struct config_executor *x, str
                 r = check_new(&(struct check_opts){.python = x->python,
                                                    .sandbox = x->sandbox,
                                                    .hide = g.hide,
+                                                   .budget_us = SYNTAX_BUDGET_US,
                                                    .max_notebook = c->max_notebook},
                               &g.check, err);
         if (r < 0) {

@@ -81,6 +81,29 @@ TEST(trouble_of_the_process_is_a_warning)
                          "syntax not checked: took longer than 0.2 s");
 }
 
+TEST(slow_notebooks_do_not_hold_up_all_that_wait)
+{
+        struct check *c;
+        struct nb_err err = {0};
+        struct findings f;
+
+        CHECK_OK(check_new(&(struct check_opts){.python = program("stuck", "#!/bin/sh\n"
+                                                                           "exec sleep 600\n"),
+                                                .sandbox = SANDBOX_NONE,
+                                                .timeout_us = 200000,
+                                                .budget_us = 300000},
+                           &c, &err),
+                 &err);
+        for (int i = 0; i < 3; i++) {
+                gate_check(c, NOTEBOOK(CODE("("), ""), &job, &f);
+                CHECK_INT(f.n, 1);
+                CHECK(f.v[0].severity == FINDING_WARNING);
+                CHECK(strstr(f.v[0].message, i < 2 ? "took longer than 0.2 s" : "took too long"));
+                findings_done(&f);
+        }
+        check_free(c);
+}
+
 TEST(a_cell_that_takes_all_memory_does_no_harm)
 {
         struct check *c = make("/usr/bin/python3", 120000000);
