@@ -10,6 +10,7 @@
  */
 
 #include <fcntl.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include <nbcid/clock.h>
@@ -53,6 +54,34 @@ static int step(const struct env_context *c, const struct env *e, const char *co
                         &status, ret_log, ret_class, err);
 }
 
+/* podman also reads images from files and from other programs of this host, by
+ * words in front ("docker-archive:/a/b"): those are not the notebook's. */
+bool env_image_remote(const char *image)
+{
+        static const char *const from[] = {"containers-storage",
+                                           "dir",
+                                           "docker-archive",
+                                           "docker-daemon",
+                                           "oci",
+                                           "oci-archive",
+                                           "ostree",
+                                           "sif",
+                                           "tarball"};
+        const size_t n = strcspn(image, ":/"),
+                     port = strspn(image + n + (image[n] != 0), "0123456789");
+
+        if (image[n] != ':')
+                return true;
+        for (size_t i = 0; i < NB_ARRAY_SIZE(from); i++)
+                if (strlen(from[i]) == n && strncasecmp(image, from[i], n) == 0)
+                        return false;
+        /* HOST:PORT/PATH, NAME:TAG[@DIGEST], docker://HOST/PATH */
+        if (strchr(image + n, '/'))
+                return (port > 0 && image[n + 1 + port] == '/') ||
+                       nb_starts_with(image, "docker://");
+        return true;
+}
+
 static int pull(const struct env_context *c, const struct env *e, enum run_class *ret_class,
                 struct nb_err *err)
 {
@@ -82,6 +111,12 @@ int env_image(const struct env_context *c, const struct env_store *store, struct
         struct stat st;
         int r;
 
+        *ret_class = CLASS_ENVIRONMENT;
+        if (!env_image_remote(e->image))
+                return nb_fail(err, NB_E_INVALID,
+                               "the image %.200s is refused: it would be read from this host; name "
+                               "one of a registry, as in quay.io/NAME/IMAGE:TAG",
+                               e->image);
         *ret_class = CLASS_INFRASTRUCTURE;
         r = sandbox_find_program(c->opts->podman, &e->podman, err);
         if (r == 0)

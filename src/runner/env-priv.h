@@ -162,6 +162,8 @@ int env_step(const struct env_context *c, const struct env_step *s, int *ret_sta
 
 /* ---- env-image.c: images, by podman ---- */
 
+/* Is it an image of a registry, as podman reads the name? */
+bool env_image_remote(const char *image);
 /* Have the image here, and name e->container. */
 int env_image(const struct env_context *c, const struct env_store *store, struct env *e,
               enum run_class *ret_class, struct nb_err *err);

@@ -192,4 +192,28 @@ TEST(an_unreachable_index_is_not_the_notebook_s_fault)
         judged(CLASS_INFRASTRUCTURE, NULL, "nothing that anybody knows\n");
         judged(CLASS_INFRASTRUCTURE, NULL, "");
 }
+
+TEST(images_come_from_registries)
+{
+        static const char *const remote[] = {
+                "quay.io/a/b:1",      "localhost:5000/a", "alpine",       "alpine:3.18",
+                "docker://quay.io/x", "a@sha256:0123",    "jupyter/base", "oci.example.org/dir:1"};
+        static const char *const local[] = {"docker-archive:/srv/x.tar",
+                                            "oci:out",
+                                            "OCI:out:1",
+                                            "dir:/srv/x",
+                                            "docker-daemon:private:1",
+                                            "oci-archive:x/y",
+                                            "sif:x",
+                                            "ostree:x@/y",
+                                            "newer:/srv/x"};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(remote); i++)
+                if (!env_image_remote(remote[i]))
+                        FAIL("%s is refused", remote[i]);
+        for (size_t i = 0; i < NB_ARRAY_SIZE(local); i++)
+                if (env_image_remote(local[i]))
+                        FAIL("%s is taken", local[i]);
+}
+
 NBTEST_MAIN()
