@@ -41,10 +41,11 @@ static void get_free(struct blob_op *op)
 /* As op_finish(), with texts that live until it is told. */
 static void finish(struct get *g)
 {
-        NB_CLEANUP(nb_json_freep) struct nb_json_tree *metadata = NB_TAKE(g->metadata);
+        struct nb_json_tree *metadata = NB_TAKE(g->metadata);
         struct blob_object o = g->object;
 
         op_finish(&g->op, &o, NULL);
+        nb_json_free(metadata);
 }
 
 static void ask_piece(struct get *g);
