@@ -249,8 +249,12 @@ static int take_text(struct nb_json_reader *r, const char *p, size_t n, bool las
         size_t i = 0;
         enum json_scan stop = json_scan(p, n, last, &i, &what);
         size_t skipped = skip_middle(r, p, i);
-        int ret = i > skipped ? take_piece(r, p + skipped, i - skipped) : 0;
+        int ret = 0;
 
+        if (i > skipped)
+                ret = take_piece(r, p + skipped, i - skipped);
+        else if (i == 0) /* nothing of it, but the one before is gone */
+                next_piece(r, p, 0);
         if (ret < 0 || stop == JSON_SCAN_END)
                 return ret;
         if (stop == JSON_SCAN_BAD)
@@ -267,29 +271,27 @@ static int take_tail(struct nb_json_reader *r, const char **p, size_t *n)
         char both[2 * JSON_SEQUENCE_MAX];
         size_t held = r->tail_n, more = *n < JSON_SEQUENCE_MAX ? *n : JSON_SEQUENCE_MAX;
         const char *what = NULL;
-        size_t i = 0;
+        size_t i = 0, end;
+        enum json_scan stop = JSON_SCAN_CUT;
 
         if (held == 0 || *n == 0)
                 return 0;
         memcpy(both, r->tail, held);
         memcpy(both + held, *p, more);
-        for (size_t end = held + 1; end <= held + more; end++) {
-                enum json_scan stop = json_scan(both, end, false, &i, &what);
-
-                if (stop == JSON_SCAN_CUT)
-                        continue;
-                r->tail_n = 0;
-                if (stop == JSON_SCAN_BAD)
-                        return fail_bad(r, (unsigned char)both[0], what);
-                *p += end - held;
-                *n -= end - held;
-                memcpy(r->tail, both, sizeof(r->tail));
-                return take_piece(r, r->tail, end);
+        for (end = held + 1; end <= held + more && i == 0 && stop == JSON_SCAN_CUT; end++)
+                stop = json_scan(both, end, false, &i, &what);
+        if (i == 0 && stop == JSON_SCAN_BAD) {
+                next_piece(r, "", 0);
+                return fail_bad(r, (unsigned char)both[0], what);
         }
-        memcpy(r->tail, both, held + more);
-        r->tail_n = held + more;
-        *n = 0;
-        return 0;
+        /* Now yajl may have it; what else was looked at comes again. */
+        nb_assert(i == 0 || (i >= held && i <= sizeof(r->tail)));
+        r->tail_n = i > 0 ? 0 : held + more;
+        nb_assert(r->tail_n < sizeof(r->tail));
+        memcpy(r->tail, both, i > 0 ? i : r->tail_n);
+        *p += i > 0 ? i - held : more;
+        *n -= i > 0 ? i - held : more;
+        return i > 0 ? take_piece(r, r->tail, i) : 0;
 }
 
 static int feed(struct nb_json_reader *r, const char *p, size_t n, bool last)
@@ -316,15 +318,12 @@ static int feed(struct nb_json_reader *r, const char *p, size_t n, bool last)
 
 static int finish(struct nb_json_reader *r)
 {
-        char tail[JSON_SEQUENCE_MAX];
         size_t n = r->tail_n;
         int ret = 0;
 
-        if (n > 0) {
-                memcpy(tail, r->tail, n);
-                r->tail_n = 0;
-                ret = take_text(r, tail, n, true);
-        }
+        r->tail_n = 0;
+        if (n > 0) /* the last text leaves no tail of its own */
+                ret = take_text(r, r->tail, n, true);
         if (ret < 0)
                 return ret;
         next_piece(r, "", 0);

@@ -125,6 +125,8 @@ static int tell_json(struct notebook_format *f, int ret, const char *p, size_t n
         size_t i = at.offset > base ? at.offset - base : 0;
         int r;
 
+        if (ret == -NB_E_CANCELLED) /* no object, and that is told */
+                return 0;
         f->ended = true;
         if (ret == -NB_E_NOMEM)
                 return nb_fail(err, NB_E_NOMEM, "%s", e->msg);

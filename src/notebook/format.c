@@ -39,9 +39,8 @@ static struct when when_rule(const struct frame *top, const struct rule *rule)
 /* A value that is no array or object, or the bracket that opens one. */
 struct value {
         unsigned type;
-        const char *s; /* of a string or number */
+        const char *s; /* of a string or number; else "" */
         size_t n;
-        bool yes;
 };
 
 static bool is_id(const char *s, size_t n)
@@ -197,17 +196,19 @@ static void push(struct notebook_format *f, enum spot spot, bool array, struct w
 
 static int begin_root(struct notebook_format *f, const struct value *v, struct nb_err *err)
 {
+        int r;
+
         if (v->type == IS_OBJECT) {
                 push(f, SPOT_ROOT, false, always);
                 return 0;
         }
-        f->skipped = v->type == IS_ARRAY;
         f->ended = true;
-        return format_say(f, FINDING_ERROR, "format/type", nb_json_reader_mark(f->reader), NULL,
-                          "a notebook is a JSON object, and this is not one",
-                          "this is not a notebook: give it another name, or take the notebook "
-                          "from an earlier commit",
-                          err);
+        r = format_say(f, FINDING_ERROR, "format/type", nb_json_reader_mark(f->reader), NULL,
+                       "a notebook is a JSON object, and this is not one",
+                       "this is not a notebook: give it another name, or take the notebook from an "
+                       "earlier commit",
+                       err);
+        return r < 0 ? r : nb_fail(err, NB_E_CANCELLED, "it is told");
 }
 
 static int begin(struct notebook_format *f, const struct value *v, struct nb_err *err)
@@ -390,12 +391,12 @@ static bool easy(struct notebook_format *f, unsigned type)
 
 static int on_null(void *arg, struct nb_err *err)
 {
-        return begin(arg, &(struct value){.type = IS_NULL}, err);
+        return begin(arg, &(struct value){.type = IS_NULL, .s = ""}, err);
 }
 
 static int on_boolean(void *arg, bool yes, struct nb_err *err)
 {
-        return begin(arg, &(struct value){.type = IS_BOOL, .yes = yes}, err);
+        return begin(arg, &(struct value){.type = IS_BOOL, .s = ""}, err);
 }
 
 static int on_number(void *arg, const char *s, size_t n, struct nb_err *err)
@@ -424,12 +425,12 @@ static int on_string(void *arg, const char *s, size_t n, struct nb_err *err)
 
 static int on_map_start(void *arg, struct nb_err *err)
 {
-        return begin(arg, &(struct value){.type = IS_OBJECT}, err);
+        return begin(arg, &(struct value){.type = IS_OBJECT, .s = ""}, err);
 }
 
 static int on_array_start(void *arg, struct nb_err *err)
 {
-        return begin(arg, &(struct value){.type = IS_ARRAY}, err);
+        return begin(arg, &(struct value){.type = IS_ARRAY, .s = ""}, err);
 }
 
 static int on_key(void *arg, const char *s, size_t n, struct nb_err *err)
