@@ -267,3 +267,79 @@ def mutants(name, data, count):
         else:
             how = rng.choice(BYTES)
             yield how.__name__, (), how(rng, data)
+
+
+# ---- all that can be wrong, one at a time ----
+
+def whole(minor):
+    """A notebook with every member that nbformat knows."""
+    nb = {
+        "cells": [
+            {"cell_type": "code", "execution_count": 3, "id": "a", "source": ["x\n", "y"],
+             "metadata": {"collapsed": True, "scrolled": "auto", "name": "n", "tags": ["a", "b"],
+                          "jupyter": {"source_hidden": True}, "execution": {"shell": "t"}},
+             "outputs": [
+                 {"output_type": "stream", "name": "stdout", "text": ["a\n"]},
+                 {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["a"]},
+                 {"output_type": "display_data", "metadata": {"x": 1},
+                  "data": {"text/plain": ["a"], "application/x+json": {"a": 1}}},
+                 {"output_type": "execute_result", "metadata": {}, "execution_count": 3,
+                  "data": {"image/png": "A"}}]},
+            {"cell_type": "markdown", "id": "b", "source": "x",
+             "attachments": {"a.png": {"image/png": "A"}},
+             "metadata": {"name": "m", "tags": ["a"], "jupyter": {}}},
+            {"cell_type": "raw", "id": "c", "source": "", "attachments": {},
+             "metadata": {"format": "text/html", "name": "r", "tags": [], "jupyter": {}}}],
+        "metadata": {
+            "kernelspec": {"name": "python3", "display_name": "Python 3"},
+            "language_info": {"name": "python", "codemirror_mode": {"version": 3},
+                              "file_extension": ".py", "mimetype": "text/x-python",
+                              "pygments_lexer": "ipython3"},
+            "orig_nbformat": 4, "title": "t", "authors": [{"name": "x"}]},
+        "nbformat": 4, "nbformat_minor": minor}
+    if minor < 5:
+        for cell in nb["cells"]:
+            del cell["id"]
+    return nb
+
+
+def paths(nb):
+    return [path for _, _, path in places(nb)]
+
+
+def at(nb, path):
+    for part in path[:-1]:
+        nb = nb[part]
+    return nb, path[-1]
+
+
+def backwards(node):
+    """With the members of each object in the opposite order: what it is comes late."""
+    if isinstance(node, dict):
+        return {key: backwards(node[key]) for key in reversed(node)}
+    return [backwards(v) for v in node] if isinstance(node, list) else node
+
+
+def each(minor):
+    """(how, path, bytes): each member dropped, given each value, and each key added with some."""
+    def done(how, path, nb):
+        for order in (nb, backwards(nb)):
+            yield how, path, json.dumps(order).encode("utf-8")
+    yield from done("whole", (), whole(minor))
+    for path in paths(whole(minor)):
+        nb = whole(minor)
+        node, key = at(nb, path)
+        for value in VALUES:
+            node[key] = copy.deepcopy(value)
+            yield from done("retype", path, nb)
+        # one member stands for its object, so that each object is added to once
+        first = isinstance(node, dict) and key == next(iter(node))
+        del node[key]
+        yield from done("drop", path, nb)
+        for other in KEYS if first else ():
+            for value in (None, 1, ["x"], {"a": "b"}):
+                nb = whole(minor)
+                node, _ = at(nb, path)
+                if other not in node:
+                    node[other] = value
+                    yield from done("add", path[:-1] + (other,), nb)

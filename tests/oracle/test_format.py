@@ -31,7 +31,9 @@ WORKERS = 2
 MUTANTS = 12
 # Of large notebooks fewer, since Python reads each of them several times.
 LARGE = 200_000
-LEAST_NOTEBOOKS, LEAST_FILES = 200, 5000
+# Made notebooks with all members, of which each is damaged in each way: minor versions.
+MADE = range(8)
+LEAST_NOTEBOOKS, LEAST_FILES = 200, 20000
 
 # What we refuse and nbformat takes, each with its reason; never the other way round.
 DELIBERATE = {
@@ -163,26 +165,35 @@ class Ours:
         return self.proc.wait()
 
 
+def inputs(folder, part, share):
+    """One worker's share: (name, is the notebook itself good, how, path, bytes)."""
+    for i, (name, data) in enumerate(corpus.notebooks(folder)):
+        if i % WORKERS == share and part in name:
+            base_ok = oracle(data)[0]
+            count = MUTANTS if len(data) < LARGE else 1 if len(data) < 5 * LARGE else 0
+            for how, path, mutant in mutate.mutants(name, data, count):
+                yield name, base_ok, how, path, mutant
+    for minor in MADE:
+        if minor % WORKERS == share and part in f"made-4.{minor}":
+            for how, path, mutant in mutate.each(minor):
+                yield f"made-4.{minor}", True, how, path, mutant
+
+
 def work(args):
     """One worker's share: (files, refused, differences by reason, failures)."""
     program, folder, part, share = args
     ours = Ours(program)
     files, refused, reasons, failures = 0, 0, collections.Counter(), []
-    for i, (name, data) in enumerate(corpus.notebooks(folder)):
-        if i % WORKERS != share or part not in name:
-            continue
-        base_ok = oracle(data)[0]
-        count = MUTANTS if len(data) < LARGE else 1 if len(data) < 5 * LARGE else 0
-        for number, (how, path, mutant) in enumerate(mutate.mutants(name, data, count)):
-            found = ours(mutant)
-            facts = Facts(mutant.decode("utf-8", "replace"))
-            bad, why = judge(facts, mutant, path, base_ok, found)
-            files += 1
-            refused += any(f["severity"] == "error" for f in found)
-            if why:
-                reasons[why] += 1
-            if bad:
-                failures.append((f"{name} mutant {number} ({how})", bad, mutant))
+    for name, base_ok, how, path, mutant in inputs(folder, part, share):
+        found = ours(mutant)
+        facts = Facts(mutant.decode("utf-8", "replace"))
+        bad, why = judge(facts, mutant, path, base_ok, found)
+        files += 1
+        refused += any(f["severity"] == "error" for f in found)
+        if why:
+            reasons[why] += 1
+        if bad:
+            failures.append((f"{name} ({how})", bad, mutant))
     if ours.close() != 0:
         failures.append(("the program", "did not end well", b""))
     return files, refused, reasons, failures
