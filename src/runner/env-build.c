@@ -422,6 +422,11 @@ static int check_lock(const struct build *b, struct nb_err *err)
                 if (!line || !env_lock_line_valid(line))
                         return nb_fail(err, NB_E_INVALID, "a package is called \"%.100s\"",
                                        line ? line : "");
+                if (!env_lock_line_wanted(line, b->e->want.requirements))
+                        return nb_fail(err, NB_E_INVALID,
+                                       "a package says that it comes from a URL, which the "
+                                       "requirements do not name: \"%.200s\"",
+                                       line);
                 p += n + 1;
         }
         return 0;
@@ -504,7 +509,9 @@ int env_build(const struct env_context *c, const struct env_store *store, const 
                 r = fail_build(&b, status, log, ret_class, err);
         if (r == 0) {
                 r = check_lock(&b, err);
-                if (r == 0)
+                if (r < 0)
+                        *ret_class = CLASS_ENVIRONMENT;
+                else
                         r = write_manifest(&b, err);
         }
         keep_log(&b);

@@ -132,6 +132,25 @@ bool env_lock_line_valid(const char *line)
         return true;
 }
 
+bool env_lock_line_wanted(const char *line, const char *requirements)
+{
+        const char *p;
+        size_t n;
+
+        if (!strstr(line, " @ "))
+                return true;
+        for (const char *at = requirements; at && next_line(&at, &p, &n);) {
+                const char *marker = memchr(p, ';', n);
+
+                n = marker ? (size_t)(marker - p) : n;
+                if (n > 1 && memcmp(p, "--", 2) == 0 && !nb_starts_with(p, "--editable"))
+                        continue;
+                if (memchr(p, '/', n) || memchr(p, '@', n))
+                        return true;
+        }
+        return false;
+}
+
 /* PEP 503: case counts for nothing, and runs of "-", "_" and "." are the same. */
 static bool same_name(const char *a, size_t n, const char *b)
 {

@@ -69,6 +69,10 @@ int env_key(const struct nb_environment *want, const struct env_python *python,
 /* Is it a line that a lock may hold: "name==version" or "name @ url", without
  * options or spaces beside those? */
 bool env_lock_line_valid(const char *line);
+/* A package that is built can say of itself, and of others, that they were
+ * installed from a URL.  Only where the requirements, which were held against the
+ * policy, name one may the lock have one. */
+bool env_lock_line_wanted(const char *line, const char *requirements);
 /* Do the requirements name that package? */
 bool env_names_package(const char *requirements, const char *name);
 /* Why pip, uv or conda failed, from what they printed: CLASS_ENVIRONMENT (the

@@ -10,6 +10,7 @@
 #include "env-priv.h"
 
 #define ROUNDS 5 /* of looking again after others */
+#define BUILDS 2 /* for one job: between its first and its use another may have removed it */
 
 void env_done(struct env *e)
 {
@@ -106,6 +107,7 @@ static int take(const struct env_context *c, const struct env_store *s, struct e
 {
         uint64_t until =
                 c->opts->timeout_us ? nb_mono_us(&nb_clock_real) + c->opts->timeout_us : UINT64_MAX;
+        int builds = 0;
 
         for (int i = 0; i < ROUNDS; i++) {
                 nb_auto_fd int lock = -1, use = -1;
@@ -129,6 +131,9 @@ static int take(const struct env_context *c, const struct env_store *s, struct e
                 if (r < 0)
                         return r;
                 r = env_store_find(s, e->key, &e->manifest, err);
+                /* One that is never whole, as its packages may see to, is not built on and on. */
+                if (r == 0 && ++builds > BUILDS)
+                        break;
                 if (r == 0)
                         r = env_build(c, s, e, ret_class, err);
                 else if (r == 1)

@@ -193,6 +193,18 @@ TEST(an_unreachable_index_is_not_the_notebook_s_fault)
         judged(CLASS_INFRASTRUCTURE, NULL, "");
 }
 
+TEST(a_lock_has_urls_only_where_requirements_have)
+{
+        CHECK(env_lock_line_wanted("a==1", "a\n"));
+        CHECK(!env_lock_line_wanted("a @ file:///srv/a.whl", "a\n"));
+        CHECK(!env_lock_line_wanted("a @ https://h/a.whl", NULL));
+        CHECK(!env_lock_line_wanted("a @ https://h/a.whl", "a ; x == \"://@\"\n"));
+        CHECK(!env_lock_line_wanted("a @ https://h/a.whl", "--index-url https://h/\na\n"));
+        CHECK(env_lock_line_wanted("a @ file:///a.whl", "b\n/a.whl\n"));
+        CHECK(env_lock_line_wanted("a @ git+https://h/a@1", "--editable git+https://h/a\n"));
+        CHECK(env_lock_line_wanted("a @ https://h/a.whl", "a @ https://h/a.whl\n"));
+}
+
 TEST(images_come_from_registries)
 {
         static const char *const remote[] = {
