@@ -47,3 +47,7 @@ int direct_check_index(const struct reading *g, const char *where, const char *l
 char *direct_path(const char *dir, const char *path, bool *ret_nomem);
 /* What is wrong with "name[extras] (comparisons); marker", NULL: nothing. */
 const char *direct_spec_wrong(const char *s);
+
+/* Why a line of environment.yml (n bytes without its end) is refused: an item that
+ * does not stand as "- TEXT" could hide from the policy.  NULL: it is not. */
+const char *conda_line_odd(const char *line, size_t n);

@@ -286,6 +286,14 @@ static int read_conda(struct resolving *s, const char *path, const char *dir, co
                 end = memchr(l, '\n', (size_t)(p + n - l));
                 end = end ? end : p + n;
                 number++;
+                (void)nb_fmt(where, sizeof(where), "%.*s:%zu", (int)nb_utf8_prefix(path, 200), path,
+                             number);
+                const char *odd = conda_line_odd(l, (size_t)(end - l));
+                if (odd) {
+                        nb_auto_free char *shown = nb_strndup(l, (size_t)(end - l));
+                        return shown ? reading_refuse(where, shown, err, "%s", odd)
+                                     : no_memory(err);
+                }
                 skip = strspn(l, " \t");
                 if (l + skip >= end || l[skip] != '-' ||
                     (l[skip + 1] != ' ' && l[skip + 1] != '\t'))
@@ -300,8 +308,6 @@ static int read_conda(struct resolving *s, const char *path, const char *dir, co
                         return no_memory(err);
                 if (comment)
                         *comment = '\0';
-                (void)nb_fmt(where, sizeof(where), "%.*s:%zu", (int)nb_utf8_prefix(path, 200), path,
-                             number);
                 int r = conda_item(s, where, item, err);
                 if (r < 0)
                         return r;

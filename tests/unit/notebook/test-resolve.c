@@ -400,6 +400,20 @@ TEST(odd_files_are_refused)
                 {"environment.yml", "channels:\n - https://c.example/x",
                  "\"https://c.example/x\" is refused"},
                 {"environment.yml", "a: \xff", "is not UTF-8"},
+                {"environment.yml", "channels: [https://c.example/x]", "is YAML of a kind"},
+                {"environment.yml", "dependencies:\n - pip: [\"-e .\"]", "is YAML of a kind"},
+                {"environment.yml", "dependencies:\n- {pip: [-e .]}", "is YAML of a kind"},
+                {"environment.yml", "dependencies:\n- pip:\n  - \"\\x2de .\"", "has an escape"},
+                {"environment.yml", "dependencies:\n- pip:\n  - >-\n    -e .", "is YAML of a"},
+                {"environment.yml", "dependencies:\n- pip:\n  -\n    -e .", "without its text"},
+                {"environment.yml", "dependencies:\n- pip:\n  - - -e .", "a list in a list"},
+                {"environment.yml", "dependencies:\n- pip:\n  - '-e\n    .'", "not closed"},
+                {"environment.yml", "dependencies:\n- pip:\n  - x\n    -e .", "is neither"},
+                {"environment.yml", "x: &a -e\ndependencies:\n- *a", "is YAML of a kind"},
+                {"environment.yml", "a: 1\r- https://c.example/x", "a line end that"},
+                {"environment.yml", "channels:\n  https://c.example/x", "is neither"},
+                {"environment.yml", "dependencies:\n- pip: [a, -e .]", "is YAML of a kind"},
+                {"environment.yml", "\"dependencies\":\n- a", "is neither"},
         };
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(rows); i++) {
