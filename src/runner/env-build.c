@@ -513,6 +513,8 @@ int env_build(const struct env_context *c, const struct env_store *store, const 
                         *ret_class = CLASS_ENVIRONMENT;
                 else
                         r = write_manifest(&b, err);
+                if (r == -NB_E_LIMIT) /* of what packages may make */
+                        *ret_class = CLASS_ENVIRONMENT;
         }
         keep_log(&b);
         if (r < 0)

@@ -113,6 +113,9 @@ static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes
                 case FTS_DNR:
                 case FTS_ERR:
                 case FTS_NS:
+                        if (e->fts_errno == ENAMETOOLONG)
+                                return nb_fail(err, NB_E_LIMIT,
+                                               "the packages made directories that are too deep");
                         return nb_fail_errno(err, e->fts_errno, "%s", e->fts_path);
                 case FTS_DP:
                         break;

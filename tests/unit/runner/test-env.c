@@ -6,6 +6,7 @@
 #include "nbtest.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <nbcid/fs.h>
 
@@ -203,6 +204,32 @@ TEST(a_lock_has_urls_only_where_requirements_have)
         CHECK(env_lock_line_wanted("a @ file:///a.whl", "b\n/a.whl\n"));
         CHECK(env_lock_line_wanted("a @ git+https://h/a@1", "--editable git+https://h/a\n"));
         CHECK(env_lock_line_wanted("a @ https://h/a.whl", "a @ https://h/a.whl\n"));
+}
+
+TEST(a_tree_that_is_too_deep_is_the_packages_fault)
+{
+        char name[51] = "", path[] = "/tmp/nbtest-XXXXXX", hash[ENV_KEY_SIZE];
+        NB_CLEANUP(env_store_done) struct env_store s = ENV_STORE_NONE;
+        struct nb_err err;
+        uint64_t bytes;
+        int at;
+
+        memset(name, 'd', sizeof(name) - 1);
+        CHECK(mkdtemp(path));
+        CHECK_OK(env_store_open(path, &s, &err), &err);
+        at = dup(s.fd);
+        for (int i = 0; i < 200; i++) {
+                int next;
+
+                CHECK(mkdirat(at, i ? name : "key", 0700) == 0);
+                next = openat(at, i ? name : "key", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                close(at);
+                at = next;
+        }
+        close(at);
+        CHECK_INT(env_store_measure(&s, "key", hash, &bytes, &err), -NB_E_LIMIT);
+        CHECK_OK(env_store_remove(&s, "key", &err), &err);
+        CHECK(rmdir(path) == 0);
 }
 
 TEST(images_come_from_registries)
