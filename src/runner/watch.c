@@ -23,10 +23,10 @@
 void log_put(struct run_log *l, const char *p, size_t n)
 {
         struct nb_err err;
-        size_t keep = n;
+        /* a log that is continued may be over its limit by the words of log_end() */
+        const uint64_t room = l->bytes < l->max ? l->max - l->bytes : 0;
+        const size_t keep = n < room ? n : (size_t)room;
 
-        if (l->bytes + keep > l->max)
-                keep = (size_t)(l->max - l->bytes);
         l->dropped += n - keep;
         l->bytes += keep;
         if (keep && nb_write_all(l->fd, p, keep, &err) < 0)

@@ -2,6 +2,9 @@
 
 /* test-env.c - keys of environments, lines of locks, and what installers say */
 
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 #include "../../../src/runner/env-priv.h"
 #include "nbtest.h"
 
@@ -253,6 +256,29 @@ TEST(images_come_from_registries)
         for (size_t i = 0; i < NB_ARRAY_SIZE(local); i++)
                 if (env_image_remote(local[i]))
                         FAIL("%s is taken", local[i]);
+}
+
+/* As a build has it that is made again in one run: what log_end() said of the
+ * first one stands beyond the limit already. */
+TEST(a_log_that_is_continued_takes_no_more_than_fits)
+{
+        static const char text[] = "0123456789";
+        NB_CLEANUP(nb_closep) int fd = memfd_create("log", MFD_CLOEXEC);
+        struct run_log l = {.fd = fd, .max = 4};
+        struct stat st;
+
+        CHECK(fd >= 0);
+        log_put(&l, text, 10);
+        CHECK_INT(l.bytes, 4);
+        CHECK_INT(l.dropped, 6);
+        log_end(&l);
+        CHECK(fstat(fd, &st) == 0 && st.st_size > 4);
+        l.bytes = (uint64_t)st.st_size;
+        log_put(&l, text, 10);
+        CHECK_INT(l.dropped, 10);
+        CHECK_INT(l.bytes, st.st_size);
+        CHECK(fstat(fd, &st) == 0);
+        CHECK_INT(st.st_size, l.bytes);
 }
 
 NBTEST_MAIN()
