@@ -497,11 +497,12 @@ int env_build(const struct env_context *c, const struct env_store *store, const 
 
         b.out = NB_JSON_OUT(&b.packages);
         nb_json_open_object(&b.out);
-        *ret_class = CLASS_ENVIRONMENT;
         r = find_builder(&b, err);
+        /* Only of conda it is the notebook that asks for what is not here. */
+        *ret_class =
+                r == -NB_E_NOTFOUND && e->want.conda ? CLASS_ENVIRONMENT : CLASS_INFRASTRUCTURE;
         if (r < 0)
                 return r;
-        *ret_class = CLASS_INFRASTRUCTURE;
         r = prepare(&b, err);
         if (r == 0)
                 r = run_build(&b, &status, &log, ret_class, err);

@@ -186,20 +186,19 @@ int env_prepare(const struct env_context *c, struct env *ret, enum run_class *re
 
         e.want = ret->want;
         ret->want = (struct nb_environment){0};
-        *ret_class = CLASS_ENVIRONMENT;
         r = choose_image(c, &e, err);
+        if (r == -NB_E_INVALID)
+                *ret_class = CLASS_ENVIRONMENT;
         if (r == 0 && (w->requirements || w->conda || w->python)) {
                 r = env_python_find(c, w->python, &e.python, err);
-                if (r < 0 && r != -NB_E_NOTFOUND)
-                        *ret_class = CLASS_INFRASTRUCTURE;
+                if (r == -NB_E_NOTFOUND)
+                        *ret_class = CLASS_ENVIRONMENT;
                 /* Its own version and nothing else is what the executor has anyway. */
                 if (r == 0)
                         r = w->requirements || w->conda || !nb_streq(e.python.path, c->python);
         }
-        if (r == 1) {
-                *ret_class = CLASS_INFRASTRUCTURE;
+        if (r == 1)
                 r = take_environment(c, &e, ret_class, err);
-        }
         if (r < 0)
                 return r;
         *ret = e;

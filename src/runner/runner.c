@@ -315,7 +315,7 @@ static int start(struct runner *u, struct run_result *ret, enum run_class *ret_c
         r = env_ask(u->o, &u->env.want, err);
         if (r == 0 && u->env.want.parameters) {
                 r = runner_inject(&u->dir, u->o, &u->env.want, &u->paths, err);
-                if (r == -NB_E_INVALID)
+                if (r == -NB_E_INVALID || r == -NB_E_LIMIT)
                         *ret_class = CLASS_CHECK;
         }
         if (r < 0)
