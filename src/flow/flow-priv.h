@@ -94,6 +94,7 @@ struct plan_files {
         int (*look)(void *arg, const char *path, struct git_answer *ret, char **ret_file,
                     struct nb_err *err);
         void *arg;
+        atomic_bool *cancel; /* set by another thread: plan_make() ends; may be NULL */
         struct plan_file {
                 char *path, *text;
                 size_t n;
@@ -125,7 +126,8 @@ void plan_gate_end(struct plan_gate *g);
 int plan_gate_check(const struct plan_gate *g, const struct repo_config *rc, const char *p,
                     size_t n, struct plan_job *j, struct nb_err *err);
 
-/* f has what git answered and extracted. */
+/* f has what git answered and extracted.  -NB_E_CANCELLED between two notebooks:
+ * a thousand of them may take the gate minutes. */
 int plan_make(const struct config *c, const char *forge, const struct store_build *b,
               struct plan_files *f, const struct plan_gate *gate, struct plan *ret,
               struct nb_err *err);

@@ -219,6 +219,8 @@ static int plan_jobs(const struct planning *g, struct plan *p, struct nb_err *er
 
                 if (!repo_config_wants(g->repo, path) || (only && !nb_streq(only, path)))
                         continue;
+                if (g->files->cancel && atomic_load(g->files->cancel))
+                        return nb_fail(err, NB_E_CANCELLED, "the preparation was cancelled");
                 r = plan_one(g, &a->changed[i], &p->jobs[p->n], err);
                 p->n++; /* counted first: plan_done() frees what a failure left */
                 if (r < 0)

@@ -148,8 +148,11 @@ static int prep_look(void *arg, const char *path, struct git_answer *ret, char *
 static void prep_run(struct loop_work *w)
 {
         struct prep *p = (struct prep *)w;
-        struct plan_files files = {
-                .answer = &p->answer, .dir = p->extract_dir, .look = prep_look, .arg = p};
+        struct plan_files files = {.answer = &p->answer,
+                                   .dir = p->extract_dir,
+                                   .look = prep_look,
+                                   .arg = p,
+                                   .cancel = &p->work.cancel};
         struct plan_gate gate = {0};
         struct nb_err ignored;
 

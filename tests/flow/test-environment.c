@@ -5,6 +5,7 @@
 #include <nbcid/git.h>
 #include <nbcid/str.h>
 
+#include "../../src/flow/flow-priv.h"
 #include "nbtest.h"
 #include "world.h"
 
@@ -132,6 +133,30 @@ TEST(a_refusal_names_the_line_of_the_file_that_another_names)
         CHECK(nb_starts_with(f.reason, "more/deep.txt:2: \"-e ../x\" is refused: "));
         CHECK_INT(exec_fake_total_starts(w.machine), 0);
         world_stop(&w);
+        world_done(&w);
+}
+
+/* Else a daemon that is to stop waits for the gate of every notebook. */
+TEST(a_plan_ends_when_its_build_is_cancelled)
+{
+        nb_auto_free char *origin = origin_make("true");
+        struct git_changed changed[] = {{.path = (char *)(uintptr_t) "a.ipynb"}};
+        struct git_answer answer = {.changed = changed, .n_changed = 1};
+        atomic_bool cancel = true;
+        struct plan_files files = {.answer = &answer, .dir = "/nonexistent", .cancel = &cancel};
+        const struct store_build build = {.event = {.repository = (char *)(uintptr_t) "a/b"}};
+        const struct plan_gate gate = {0};
+        struct plan plan = {0};
+        struct nb_err err = {0};
+        struct world w;
+
+        world_init(&w, "cancelled", origin);
+        CHECK_INT(plan_make(w.config, "github", &build, &files, &gate, &plan, &err),
+                  -NB_E_CANCELLED);
+        cancel = false;
+        CHECK_INT(plan_make(w.config, "github", &build, &files, &gate, &plan, &err),
+                  -NB_E_NOTFOUND); /* it began to read */
+        plan_files_done(&files);
         world_done(&w);
 }
 
