@@ -28,7 +28,7 @@ PURE = {"forge", "notebook"}
 
 # Public headers that are not called like their room; NAME_SOMETHING.h belongs to NAME.
 DOORS = {name: "base" for name in (
-    "ban buf clock crypto embed err fs json log mem num str").split()}
+    "ban buf clock crypto embed err fs json log mem num spawn str").split()}
 DOORS.update(finding="model", httpmsg="model", metrics="model", sandbox="runner")
 # The pages read; they do not reach the doors that write.
 CLOSED = {"web": {"store.h", "store_intake.h"}}

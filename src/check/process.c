@@ -1,72 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/*
- * process.c - the daemon's side of a helper that stays for a whole push
- *
- * Started by posix_spawn alone, as the caller may be one of several threads;
- * what must be done inside the child is done by our own binary.
- */
+/* process.c - the daemon's side of a helper that stays for a whole push */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <nbcid/clock.h>
+#include <nbcid/spawn.h>
 #include <nbcid/str.h>
 
 #include "check-priv.h"
-
-struct spawn {
-        posix_spawn_file_actions_t files;
-        posix_spawnattr_t attr;
-        bool ready;
-};
-
-static void spawn_done(struct spawn *s)
-{
-        if (!s->ready)
-                return;
-        posix_spawn_file_actions_destroy(&s->files);
-        posix_spawnattr_destroy(&s->attr);
-}
-
-/* Descriptors 0 to 2 from fds, nothing else; own process group; no signal
- * blocked or handled. */
-static int spawn_init(struct spawn *s, const int fds[3])
-{
-        sigset_t none, all;
-        int r = posix_spawn_file_actions_init(&s->files);
-
-        if (r)
-                return r;
-        r = posix_spawnattr_init(&s->attr);
-        if (r) {
-                posix_spawn_file_actions_destroy(&s->files);
-                return r;
-        }
-        s->ready = true;
-        sigemptyset(&none);
-        sigfillset(&all);
-        for (int i = 0; r == 0 && i < 3; i++)
-                r = posix_spawn_file_actions_adddup2(&s->files, fds[i], i);
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(&s->files, 3);
-        if (r == 0)
-                r = posix_spawnattr_setflags(&s->attr, POSIX_SPAWN_SETPGROUP |
-                                                               POSIX_SPAWN_SETSIGMASK |
-                                                               POSIX_SPAWN_SETSIGDEF);
-        if (r == 0)
-                r = posix_spawnattr_setpgroup(&s->attr, 0);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(&s->attr, &none);
-        return r ? r : posix_spawnattr_setsigdefault(&s->attr, &all);
-}
 
 static int argv_make(const struct process_opts *o, struct nb_strv *ret)
 {
@@ -88,26 +37,15 @@ static int argv_make(const struct process_opts *o, struct nb_strv *ret)
 static int spawn_helper(const struct process_opts *o, const int fds[3], pid_t *ret,
                         struct nb_err *err)
 {
-        /* posix_spawn() wants pointers to non-const. */
+        /* an environment is of pointers to non-const */
         static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin", home[] = "HOME=/nonexistent",
                     lang[] = "LC_ALL=C.UTF-8";
         char *const env[] = {path, home, lang, NULL};
-        const char *self = secure_getenv("NBCID_SELF");
         NB_CLEANUP(nb_strv_done) struct nb_strv argv = {0};
-        NB_CLEANUP(spawn_done) struct spawn s = {.ready = false};
-        int r;
 
         if (argv_make(o, &argv) < 0)
                 return nb_fail(err, NB_E_NOMEM, "no memory to start the syntax helper");
-        if (!self || !*self)
-                self = "/proc/self/exe"; /* also right when the file was replaced by an upgrade */
-        r = spawn_init(&s, fds);
-        if (r == 0)
-                r = posix_spawn(ret, self, &s.files, &s.attr, argv.v, env);
-        if (r != 0)
-                return nb_fail_detail(err, NB_E_IO, r, "cannot start the syntax helper %s: %s",
-                                      self, strerrordesc_np(r));
-        return 0;
+        return nb_spawn_self("syntax helper", argv.v, env, fds, ret, err);
 }
 
 int process_start(const struct process_opts *o, struct process *ret, struct nb_err *err)

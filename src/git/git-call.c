@@ -7,12 +7,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <nbcid/clock.h>
 #include <nbcid/num.h>
+#include <nbcid/spawn.h>
 #include <nbcid/str.h>
 
 #include "git-priv.h"
@@ -81,76 +81,14 @@ static int env_make(struct env *e, struct nb_err *err)
                        : 0;
 }
 
-struct spawn {
-        posix_spawn_file_actions_t files;
-        posix_spawnattr_t attr;
-        bool ready;
-};
-
-static void spawn_done(struct spawn *s)
-{
-        if (!s->ready)
-                return;
-        posix_spawn_file_actions_destroy(&s->files);
-        posix_spawnattr_destroy(&s->attr);
-}
-
-/* Descriptors 0 to 2 from fds, nothing else; own process group; no signal
- * blocked or handled. */
-static int spawn_init(struct spawn *s, const int fds[3])
-{
-        sigset_t none, all;
-        int r = posix_spawn_file_actions_init(&s->files);
-
-        if (r)
-                return r;
-        r = posix_spawnattr_init(&s->attr);
-        if (r) {
-                posix_spawn_file_actions_destroy(&s->files);
-                return r;
-        }
-        s->ready = true;
-        sigemptyset(&none);
-        sigfillset(&all);
-        for (int i = 0; r == 0 && i < 3; i++)
-                r = posix_spawn_file_actions_adddup2(&s->files, fds[i], i);
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(&s->files, 3);
-        if (r == 0)
-                r = posix_spawn_file_actions_addchdir_np(&s->files, "/");
-        if (r == 0)
-                r = posix_spawnattr_setflags(&s->attr, POSIX_SPAWN_SETPGROUP |
-                                                               POSIX_SPAWN_SETSIGMASK |
-                                                               POSIX_SPAWN_SETSIGDEF);
-        if (r == 0)
-                r = posix_spawnattr_setpgroup(&s->attr, 0);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(&s->attr, &none);
-        return r ? r : posix_spawnattr_setsigdefault(&s->attr, &all);
-}
-
 static int helper_start(struct call *c, const int fds[3], struct nb_err *err)
 {
         static char name[] = "nbcid", verb[] = "git-helper";
         char *const argv[] = {name, verb, NULL};
-        const char *self = secure_getenv("NBCID_SELF");
         NB_CLEANUP(env_done) struct env env = {0};
-        NB_CLEANUP(spawn_done) struct spawn s = {.ready = false};
         int r = env_make(&env, err);
 
-        if (r < 0)
-                return r;
-        if (!self || !*self)
-                self = "/proc/self/exe"; /* also right when the file was replaced by an upgrade */
-        r = spawn_init(&s, fds);
-        if (r == 0)
-                r = posix_spawn(&c->pid, self, &s.files, &s.attr, argv, env.v);
-        if (r != 0) {
-                c->pid = 0;
-                return nb_fail_detail(err, NB_E_IO, r, "cannot start the git helper %s: %s", self,
-                                      strerrordesc_np(r));
-        }
-        return 0;
+        return r < 0 ? r : nb_spawn_self("git helper", argv, env.v, fds, &c->pid, err);
 }
 
 static int call_start(struct call *c, struct nb_err *err)
