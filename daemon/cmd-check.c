@@ -95,7 +95,7 @@ static int choose(const char *option, const char *s, const char *const *words)
 static bool take_option(struct run *x, int opt, const char *value)
 {
         static const char *const formats[] = {"human", "json", "sarif", "github", NULL};
-        static const char *const kinds[] = {"auto", "bubblewrap", "none", NULL};
+        struct nb_err err;
         int i;
 
         switch (opt) {
@@ -104,9 +104,10 @@ static bool take_option(struct run *x, int opt, const char *value)
                 x->format = (enum format)(i < 0 ? 0 : i);
                 return i >= 0;
         case OPT_SANDBOX:
-                i = choose("sandbox", value, kinds);
-                x->opts.sandbox = (enum sandbox_kind)(i < 0 ? 0 : i);
-                return i >= 0;
+                if (sandbox_kind_parse(value, &x->opts.sandbox, &err) == 0)
+                        return true;
+                fprintf(stderr, "nbcid check: --sandbox: %s\n", err.msg);
+                return false;
         case OPT_KERNEL_CHECK:
                 x->opts.kernel_check = true;
                 return true;

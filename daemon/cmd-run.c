@@ -86,19 +86,6 @@ enum {
         OPT_IMAGE_FALLBACK,
 };
 
-static int parse_sandbox(const char *s, enum sandbox_kind *ret, struct nb_err *err)
-{
-        if (nb_streq(s, "auto"))
-                *ret = SANDBOX_AUTO;
-        else if (nb_streq(s, "bubblewrap"))
-                *ret = SANDBOX_BUBBLEWRAP;
-        else if (nb_streq(s, "none"))
-                *ret = SANDBOX_NONE;
-        else
-                return nb_fail(err, NB_E_INVALID, "\"%s\" is none of auto, bubblewrap, none", s);
-        return 0;
-}
-
 static int parse_fallback(const char *s, bool *ret, struct nb_err *err)
 {
         *ret = nb_streq(s, "default");
@@ -189,7 +176,7 @@ static int take_option(struct runner_opts *o, struct nb_strv *hide, int opt, con
         case OPT_IMAGE_FALLBACK:
                 return parse_fallback(value, &o->image_fallback, err);
         case OPT_SANDBOX:
-                return parse_sandbox(value, &o->sandbox, err);
+                return sandbox_kind_parse(value, &o->sandbox, err);
         case OPT_EVENTS_FD:
                 r = parse_u32(value, 1 << 20, &fd, err);
                 if (r == 0)

@@ -51,6 +51,9 @@ struct config_repository {
 };
 
 enum sandbox_kind { SANDBOX_AUTO, SANDBOX_BUBBLEWRAP, SANDBOX_NONE };
+const char *sandbox_kind_name(enum sandbox_kind k);
+/* NB_E_INVALID, with the names that there are. */
+int sandbox_kind_parse(const char *s, enum sandbox_kind *ret, struct nb_err *err);
 
 /* [[executor]] */
 struct config_executor {

@@ -35,19 +35,6 @@ static const char *script(const char *mode)
         return NULL;
 }
 
-static int sandbox_parse(const char *s, enum sandbox_kind *ret, struct nb_err *err)
-{
-        if (nb_streq(s, "auto"))
-                *ret = SANDBOX_AUTO;
-        else if (nb_streq(s, "bubblewrap"))
-                *ret = SANDBOX_BUBBLEWRAP;
-        else if (nb_streq(s, "none"))
-                *ret = SANDBOX_NONE;
-        else
-                return nb_fail(err, NB_E_INVALID, "\"%s\" is no sandbox", s);
-        return 0;
-}
-
 /* Nothing is allocated from here to exec: the limit may be below what a
  * sanitizer has mapped. */
 static void become(char **argv, uint64_t memory_max)
@@ -94,7 +81,7 @@ static int prepare(int argc, char **argv, struct nb_strv *ret, uint64_t *ret_mem
                 return nb_fail(err, NB_E_INVALID, "wrong arguments");
         r = sandbox_find_program(argv[2], &python, err);
         if (r == 0)
-                r = sandbox_parse(argv[3], &o.kind, err);
+                r = sandbox_kind_parse(argv[3], &o.kind, err);
         if (r == 0)
                 r = nb_parse_u64(argv[4], 1, UINT64_MAX / KERNEL_MEMORY_FACTOR, ret_memory, err);
         if (r < 0)

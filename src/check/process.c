@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include <nbcid/clock.h>
+#include <nbcid/sandbox.h>
 #include <nbcid/spawn.h>
 #include <nbcid/str.h>
 
@@ -19,15 +20,12 @@
 
 static int argv_make(const struct process_opts *o, struct nb_strv *ret)
 {
-        static const char *const kinds[] = {[SANDBOX_AUTO] = "auto",
-                                            [SANDBOX_BUBBLEWRAP] = "bubblewrap",
-                                            [SANDBOX_NONE] = "none"};
         int r = nb_strv_add(ret, "nbcid");
 
         r |= nb_strv_add(ret, "syntax-helper");
         r |= nb_strv_add(ret, o->mode);
         r |= nb_strv_add(ret, o->python);
-        r |= nb_strv_add(ret, kinds[o->sandbox]);
+        r |= nb_strv_add(ret, sandbox_kind_name(o->sandbox));
         r |= nb_strv_add_take(ret, nb_asprintf("%llu", (unsigned long long)o->memory_max));
         for (const char *const *h = o->hide; h && *h; h++)
                 r |= nb_strv_add(ret, *h);
@@ -38,7 +36,7 @@ static int spawn_helper(const struct process_opts *o, const int fds[3], pid_t *r
                         struct nb_err *err)
 {
         /* an environment is of pointers to non-const */
-        static char path[] = "PATH=/usr/local/bin:/usr/bin:/bin", home[] = "HOME=/nonexistent",
+        static char path[] = "PATH=" SANDBOX_PATH, home[] = "HOME=/nonexistent",
                     lang[] = "LC_ALL=C.UTF-8";
         char *const env[] = {path, home, lang, NULL};
         NB_CLEANUP(nb_strv_done) struct nb_strv argv = {0};

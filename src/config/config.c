@@ -34,6 +34,26 @@ static const struct choice sandbox_kinds[] = {
         {"none", SANDBOX_NONE},
         {0},
 };
+
+const char *sandbox_kind_name(enum sandbox_kind k)
+{
+        for (size_t i = 0; sandbox_kinds[i].name; i++)
+                if (sandbox_kinds[i].value == (int)k)
+                        return sandbox_kinds[i].name;
+        nb_assert(!"a kind of sandbox without a name");
+        return NULL;
+}
+
+int sandbox_kind_parse(const char *s, enum sandbox_kind *ret, struct nb_err *err)
+{
+        for (size_t i = 0; sandbox_kinds[i].name; i++)
+                if (nb_streq(sandbox_kinds[i].name, s)) {
+                        *ret = (enum sandbox_kind)sandbox_kinds[i].value;
+                        return 0;
+                }
+        return nb_fail(err, NB_E_INVALID, "\"%.100s\" is none of auto, bubblewrap, none", s);
+}
+
 static const struct choice container_kinds[] = {{"none", false}, {"podman", true}, {0}};
 static const struct choice fallbacks[] = {{"refuse", false}, {"default", true}, {0}};
 static const struct choice readers[] = {{"public", false}, {"token", true}, {0}};

@@ -9,6 +9,7 @@
 
 #include <nbcid/fs.h>
 #include <nbcid/num.h>
+#include <nbcid/sandbox.h>
 #include <nbcid/str.h>
 
 #include "exec-priv.h"
@@ -60,9 +61,6 @@ static int write_environment(const struct exec_spawn *s, int dir, struct nb_err 
 
 static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_err *err)
 {
-        static const char *const sandboxes[] = {[SANDBOX_AUTO] = "auto",
-                                                [SANDBOX_BUBBLEWRAP] = "bubblewrap",
-                                                [SANDBOX_NONE] = "none"};
         const struct config_executor *c = s->cfg;
         const struct exec_job *job = s->job;
         bool ok = nb_strv_add(v, s->deps->self) == 0 && nb_strv_add(v, "run") == 0 &&
@@ -73,7 +71,7 @@ static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_
         add(v, &ok, "--run-dir", nb_strdup(RUN_DIR_PATH));
         add(v, &ok, "--workspace", nb_strdup(job->workspace));
         add(v, &ok, "--python", nb_strdup(c->python));
-        add(v, &ok, "--sandbox", nb_strdup(sandboxes[c->sandbox]));
+        add(v, &ok, "--sandbox", nb_strdup(sandbox_kind_name(c->sandbox)));
         add(v, &ok, "--timeout",
             nb_asprintf("%llums", (unsigned long long)(job->timeout_us / NB_US_PER_MS)));
         add(v, &ok, "--cell-timeout",
@@ -128,8 +126,7 @@ static int fill_spawn(posix_spawn_file_actions_t *fa, posix_spawnattr_t *at, con
  * reaches the runner.  Its environment is ours to write, not the daemon's. */
 int exec_spawn_runner(const struct exec_spawn *s, pid_t *ret, struct nb_err *err)
 {
-        static const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
-                                          NULL};
+        static const char *const env[] = {"PATH=" SANDBOX_PATH, "LANG=C.UTF-8", NULL};
         nb_auto_free char *log = nb_asprintf("%s/runner.txt", s->dir);
         nb_auto_fd int dir = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         posix_spawn_file_actions_t fa;

@@ -411,6 +411,22 @@ TEST(nesting_is_bounded)
         CHECK_ERR(parse(nb_buf_str(&b), &c, &err), &err, NB_E_INVALID, "nested over 16 deep");
 }
 
+TEST(kinds_of_sandboxes_have_names)
+{
+        struct nb_err err;
+
+        for (int i = SANDBOX_AUTO; i <= SANDBOX_NONE; i++) {
+                enum sandbox_kind k = i == SANDBOX_AUTO ? SANDBOX_NONE : SANDBOX_AUTO;
+
+                CHECK_OK(sandbox_kind_parse(sandbox_kind_name((enum sandbox_kind)i), &k, &err),
+                         &err);
+                CHECK_INT(k, i);
+        }
+        CHECK_STR(sandbox_kind_name(SANDBOX_BUBBLEWRAP), "bubblewrap");
+        enum sandbox_kind k;
+        CHECK_ERR(sandbox_kind_parse("bwrap", &k, &err), &err, NB_E_INVALID, "none of auto");
+}
+
 TEST(references_are_counted)
 {
         struct config *c = NULL;
