@@ -71,6 +71,8 @@ static int tell(struct scan *x, size_t begin, size_t len, struct nb_err *err)
         }
         for (; x->told < begin; x->told++)
                 x->column += ((unsigned char)x->s[x->told] & 0xc0) != 0x80;
+        while (len > 0 && ((unsigned char)x->s[begin + len] & 0xc0) == 0x80)
+                len--; /* it was cut inside of a character */
         return found_in_cell(
                 x->k, x->k->levels->absolute_paths, "absolute_paths", x->cell, x->line, x->column,
                 nb_asprintf("the path %.*s is one of another machine", (int)len, x->s + begin),

@@ -87,6 +87,24 @@ TEST(a_notebook_may_be_too_large)
         expect(&(struct repo_check){.size = CHECK_WARN, .max_size = sizeof(text) - 1}, text, "");
 }
 
+TEST(a_path_is_cut_between_characters)
+{
+        static const struct repo_check levels = {.absolute_paths = CHECK_ERROR};
+        const struct check_job job = {.levels = &levels};
+        nb_auto_buf cell = NB_BUF(1 << 16);
+        nb_auto_free char *text = NULL;
+        struct findings f;
+
+        (void)nb_buf_puts(&cell, "'~/a");
+        for (int i = 0; i < 100; i++)
+                (void)nb_buf_puts(&cell, "\xc3\xa9");
+        text = nb_asprintf(NOTEBOOK(CODE("%s'"), ""), nb_buf_str(&cell));
+        gate_check(gate(), text, &job, &f);
+        CHECK_INT(f.n, 1);
+        CHECK(nb_utf8_valid(f.v[0].message, strlen(f.v[0].message), NULL));
+        findings_done(&f);
+}
+
 TEST(paths_of_one_machine)
 {
         static const struct repo_check levels = {.absolute_paths = CHECK_WARN};
