@@ -27,8 +27,20 @@ static const char *after_extras(const char *s)
         if (*s != '[')
                 return s;
         s++;
-        s += strspn(s, NAME_CHARS BLANK ",");
-        return *s == ']' ? s + 1 : NULL;
+        s += strspn(s, BLANK);
+        while (*s != ']') {
+                s = after_name(s);
+                if (!s)
+                        return NULL;
+                s += strspn(s, BLANK);
+                if (*s != ',')
+                        return *s == ']' ? s + 1 : NULL;
+                s++;
+                s += strspn(s, BLANK);
+                if (*s == ']')
+                        return NULL;
+        }
+        return s + 1;
 }
 
 static size_t operator_len(const char *s)

@@ -53,41 +53,6 @@ static int full(int r, const char *where, struct nb_err *err)
         return r < 0 ? nb_fail(err, NB_E_NOMEM, "no memory for requirements") : 0;
 }
 
-/* One space for each run of white space outside of quotes. */
-static int put_spaced(struct nb_buf *b, const char *s, size_t n)
-{
-        char quote = '\0';
-        int r = 0;
-
-        for (size_t i = 0; i < n && r == 0; i++) {
-                if (quote ? s[i] == quote : s[i] == '"' || s[i] == '\'')
-                        quote = quote ? '\0' : s[i];
-                if (s[i] != ' ' && s[i] != '\t')
-                        r = nb_buf_putc(b, s[i]);
-                else if (quote || (i > 0 && s[i - 1] != ' ' && s[i - 1] != '\t'))
-                        r = nb_buf_putc(b, ' ');
-        }
-        return r;
-}
-
-/* "name[extra]>=1,<2 ; marker": written with other spaces it means the same, and
- * must be the same environment. */
-static int put_requirement(struct nb_buf *b, const char *s, size_t n)
-{
-        const char *marker = memchr(s, ';', n);
-        size_t name = marker ? (size_t)(marker - s) : n;
-        int r = 0;
-
-        for (size_t i = 0; i < name && r == 0; i++)
-                if (s[i] != ' ' && s[i] != '\t')
-                        r = nb_buf_putc(b, s[i]);
-        if (!marker || r < 0)
-                return r;
-        marker += 1 + strspn(marker + 1, " \t");
-        r = nb_buf_puts(b, " ; ");
-        return r < 0 ? r : put_spaced(b, marker, n - (size_t)(marker - s));
-}
-
 /* ---- options ---- */
 
 enum option_kind {
@@ -384,7 +349,7 @@ static int line_of_requirement(struct reading *g, const char *where, const char 
                 if (wrong)
                         return reading_refuse(where, line, err, "%s", wrong);
         }
-        r = full(kind ? put_spaced(b, spec, n) : put_requirement(b, spec, n), where, err);
+        r = full(kind ? canonical_put_direct(b, spec, at) : canonical_put(b, spec), where, err);
         if (r == 0)
                 r = put_hashes(b, where, line, line + n, err);
         return r < 0 ? r : full(nb_buf_putc(b, '\n'), where, err);

@@ -51,3 +51,14 @@ const char *direct_spec_wrong(const char *s);
 /* Why a line of environment.yml (n bytes without its end) is refused: an item that
  * does not stand as "- TEXT" could hide from the policy.  NULL: it is not. */
 const char *conda_line_odd(const char *line, size_t n);
+
+/* ---- canonical.c: one text for what means the same, appended to b ---- */
+
+/* "name[b, A] (>=1)" as direct_spec_wrong() takes it: the name as PEP 503 has it,
+ * extras in order, no spaces, "name[A,b]>=1 ; marker". */
+int canonical_put(struct nb_buf *b, const char *spec);
+/* "name @ url", "url" or a path, with at where direct_kind() found that.  What
+ * stands there is kept as it is. */
+int canonical_put_direct(struct nb_buf *b, const char *spec, const char *at);
+/* Any line: one space for each run of white space outside of quotes. */
+int canonical_put_spaced(struct nb_buf *b, const char *s);

@@ -6,6 +6,7 @@ The judge is the pip of this Python: its own reader of requirements files reads 
 normal form, and must find the same requirements, hashes and options.  Skipped without pip.
 """
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ try:
     from pip._internal.models.search_scope import SearchScope
     from pip._internal.models.selection_prefs import SelectionPreferences
     from pip._internal.exceptions import InstallationError
+    from pip._vendor.packaging.requirements import InvalidRequirement
 except ImportError as e:
     print(f"1..0 # SKIP no pip that we know: {e}")
     sys.exit(0)
@@ -40,6 +42,9 @@ FINE = {
                      'colorama==0.4.6 ; python_version >= "3.9" and sys_platform == "win32"\n',
     "extras": "dask[array,dataframe]>=2023.1\nuvicorn[standard] ==0.27.*\nSQLAlchemy [asyncio] >=2\n"
               "celery[redis] >= 5.3, < 6, != 5.3.2\n",
+    "one of many spellings": "Ruamel_.Yaml [Jinja2 ,JSON,Jinja2] ( >= 0.17 ) ;( os_name=='nt'or "
+                             "os_name!=\"a'b\")and  python_version not in '2.7'\n"
+                             "Typing__extensions[]\n",
     "parentheses": "numpy (>=1.20,<2)\nscipy(==1.11.4)\n",
     "markers": "importlib-metadata; python_version<'3.10'\n"
                "pywin32 >=300 ;sys_platform == 'win32' and platform_machine!=\"arm64\"\n"
@@ -63,13 +68,23 @@ LOOSE = {
                "-f https://wheels.example/\n--trusted-host b.example\nnumpy\n",
     "urls": "pkg @ https://h.example/pkg-1.0.zip\nb[x]@https://h.example/b-1.tar.gz ; "
             "os_name == 'posix'\nhttps://h.example/c-1.0-py3-none-any.whl\n",
+    "spaces around urls": "Pkg_A[Y,x]@https://h.example/Pkg_A-1.0.zip\n"
+                          "B  @  https://h.example/b-1.zip; os_name=='posix'\n",
     "vcs": "git+https://h.example/a.git@v1.0#egg=a\nb @ git+https://h.example/b.git\n"
            "-e git+https://h.example/c.git#egg=c\n",
 }
 # pip takes none of these either.
 BROKEN = ["numpy=1.20\n", "numpy 1.20\n", "numpy>=1 scipy\n", "==1.0\n", "numpy-\n",
           "import numpy as np\n", "a[b\n", "a (>=1\n", "{\"a\": 1}\n", "a==1 --hash=md5\n",
-          "--nonsense\n", "!pip install numpy\n", "a @\n"]
+          "a[b c]\n", "a[b,]\n", "--nonsense\n", "!pip install numpy\n", "a @\n"]
+
+
+def meaning(req):
+    """A requirement without the freedom that a package's name has (PEP 503)."""
+    if req is None:
+        return None
+    return (re.sub("[-_.]+", "-", req.name).lower(), sorted(req.extras), str(req.specifier),
+            req.url, str(req.marker))
 
 
 def read(text):
@@ -87,7 +102,7 @@ def read(text):
         found = []
         for parsed in parse_requirements(path, session=session, finder=finder):
             r = install_req_from_parsed_requirement(parsed)
-            found.append((str(r.req), str(r.link), str(r.markers), sorted(r.extras), r.editable,
+            found.append((meaning(r.req), str(r.link), str(r.markers), sorted(r.extras), r.editable,
                           sorted((k, sorted(v)) for k, v in r.hash_options.items())))
         control = finder.format_control
         return (found, sorted(finder.index_urls), sorted(finder.find_links),
@@ -120,7 +135,7 @@ def check_broken(program, text):
         return f"says {error}"
     try:
         found = read(text)
-    except (InstallationError, SystemExit):
+    except (InstallationError, InvalidRequirement, SystemExit):
         return ""
     return f"pip takes it: {found}"
 

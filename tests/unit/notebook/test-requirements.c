@@ -47,11 +47,15 @@ TEST(the_normal_form_has_one_requirement_a_line)
                 {"\xef\xbb\xbfnumpy\r\npandas>=2\r\n", "numpy\npandas>=2\n"},
                 {"  numpy  ==  1.26   # the last\n", "numpy==1.26\n"},
                 {"numpy#egg", "error: "},
-                {"a[b, c]>=1,<2,!=1.5\n", "a[b,c]>=1,<2,!=1.5\n"},
+                {"a[c, b , c]>=1, <2,!=1.5\n", "a[b,c]>=1,<2,!=1.5\n"},
+                {"a [ ] >=1\n", "a>=1\n"},
                 {"a (>=1)\nb~=1.0\nc===old+local\nd==1.*\n",
-                 "a(>=1)\nb~=1.0\nc===old+local\nd==1.*\n"},
+                 "a>=1\nb~=1.0\nc===old+local\nd==1.*\n"},
                 {"a; python_version  <  \"3.9\"  \n", "a ; python_version < \"3.9\"\n"},
-                {"a ; extra == 'x  y'\n", "a ; extra == 'x  y'\n"},
+                {"a ; extra == 'x  y'\n", "a ; extra == \"x  y\"\n"},
+                {"a;( os_name=='nt'or extra  not  in 'a\"b')and extra!='it'\n",
+                 "a ; (os_name == \"nt\" or extra not in 'a\"b') and extra != \"it\"\n"},
+                {"a ; nonsense?=  1\n", "a ; nonsense?= 1\n"}, /* pip's to refuse */
                 {"num\\\npy\\\n>=1\n", "numpy>=1\n"},
                 {"numpy \\\n  # why\npandas\n", "numpy\npandas\n"},
                 {"numpy \\\n", "numpy\n"},
@@ -62,7 +66,7 @@ TEST(the_normal_form_has_one_requirement_a_line)
                  "--pre\n--no-binary :all:\n--only-binary "
                  "a,b\n--prefer-binary\n--require-hashes\n"},
                 {"--pre --no-binary 'a'", "--pre\n--no-binary a\n"},
-                {"A.b-C_d\n", "A.b-C_d\n"},
+                {"A.b-C_d\nx__-.Y\n", "a-b-c-d\nx-y\n"},
         };
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(rows); i++) {
@@ -82,11 +86,38 @@ TEST(the_normal_form_is_its_own_normal_form)
                  normal("a >= 1 ; os_name == 'x' \\\n # y\n--pre\nb @ https://h.example/b.zip\n"
                         "-e git+https://h.example/c#egg=c\n-f \"a b\"\n./d\n",
                         ALL, NULL));
-        CHECK_STR(once, "a>=1 ; os_name == 'x'\n--pre\nb @ https://h.example/b.zip\n"
+        CHECK_STR(once, "a>=1 ; os_name == \"x\"\n--pre\nb @ https://h.example/b.zip\n"
                         "--editable git+https://h.example/c#egg=c\n--find-links \"a b\"\n./d\n");
         CHECK_STR(normal(once, ALL, NULL), once);
         CHECK(nb_starts_with(normal(text, ALL, NULL),
                              "error: train/requirements.txt:3: \"--hash\""));
+}
+
+TEST(urls_have_one_spelling_around_them)
+{
+        static const char *const rows[][2] = {
+                {"B_c[y,x]@https://h.example/B_c.zip", "b-c[x,y] @ https://h.example/B_c.zip\n"},
+                {"b  @  https://h.example/b.zip;os_name == 'x'",
+                 "b @ https://h.example/b.zip;os_name == 'x'\n"},
+                {"b @ https://h.example/b.zip; os_name=='x'",
+                 "b @ https://h.example/b.zip ; os_name == \"x\"\n"},
+                {"b @ https://h.example/b.zip ;os_name=='x'",
+                 "b @ https://h.example/b.zip ; os_name == \"x\"\n"},
+                {"https://h.example/B_c.zip  ;  os_name=='x'",
+                 "https://h.example/B_c.zip ; os_name=='x'\n"},
+                /* with a space they would be a comment and an option */
+                {"b@#egg=b", "b@#egg=b\n"},
+                {"b@-x", "b@-x\n"},
+                {"b@x ;", "b@x ;\n"},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(rows); i++) {
+                char once[4096];
+
+                snprintf(once, sizeof(once), "%s", normal(rows[i][0], ALL, NULL));
+                CHECK_STR(once, rows[i][1]);
+                CHECK_STR(normal(once, ALL, NULL), once);
+        }
 }
 
 TEST(what_is_not_allowed_is_refused_by_name)
@@ -178,6 +209,8 @@ TEST(garbage_is_told_from_requirements)
                 {"numpy-", "a name that ends in"},
                 {"==1", "does not begin with the name of a package"},
                 {"b[x", "extras that are broken"},
+                {"b[x y]", "extras that are broken"},
+                {"b[x,]", "extras that are broken"},
                 {"b (>=1", "a parenthesis"},
                 {"b;", "nothing behind the ';'"},
                 {"b @", "nothing behind the '@'"},

@@ -452,13 +452,13 @@ TEST(pipfiles_say_the_same_as_requirements)
         CHECK_STR(one("Pipfile.lock", lock,
                       REQUIREMENTS_VCS | REQUIREMENTS_EDITABLE | REQUIREMENTS_FILE |
                               REQUIREMENTS_URL),
-                  "A.b[x,y]==1.0 ; python_version >= '3.8' --hash=sha256:01\n"
+                  "a-b[x,y]==1.0 ; python_version >= \"3.8\" --hash=sha256:01\n"
                   "--editable git+https://h.example/v.git@abc#egg=vcs\n--editable .\n"
                   "u @ https://h/u.whl\n");
         CHECK_STR(one("Pipfile", pipfile, REQUIREMENTS_INDEX | REQUIREMENTS_VCS),
                   "--index-url https://i.example/simple\n"
                   "--extra-index-url https://pypi.org/simple\na\n"
-                  "b[z]~=1.0 ; sys_platform == 'linux'\nc @ git+https://h.example/c@v1\n");
+                  "b[z]~=1.0 ; sys_platform == \"linux\"\nc @ git+https://h.example/c@v1\n");
         CHECK_STR(last.e.python, "3.10");
 }
 
@@ -486,13 +486,13 @@ TEST(pyproject_names_dependencies_in_two_ways)
                       "dependencies = [\"numpy>=1\", \"b; os_name == 'x'\"]\n"
                       "[tool.poetry.dependencies]\nno = \"*\"\n",
                       0),
-                  "numpy>=1\nb ; os_name == 'x'\n");
+                  "numpy>=1\nb ; os_name == \"x\"\n");
         CHECK_STR(last.e.python, "3.11");
         CHECK_STR(one("pyproject.toml", poetry, 0),
                   "a>=1.2.3,<2.0.0\nb>=0.2.3,<0.3.0\nc>=0.0.3,<0.0.4\nd>=1.2.3,<1.3.0\ne>=1,<2\nf\n"
                   "g==1.2.*\nh==1.2.3\ni>=1,<2\nj[x]>=0,<1\n"
-                  "k~=1.0 ; (os_name == 'x') and python_version >= \"3.9\" and python_version < "
-                  "\"3.12\"\nm>=1,<2,!=1.5\nn==1.0\n");
+                  "k~=1.0 ; (os_name == \"x\") and python_version >= \"3.9\" and "
+                  "python_version < \"3.12\"\nm>=1,<2,!=1.5\nn==1.0\n");
         CHECK_STR(last.e.python, NULL);
         (void)resolve(NB(PY), "", tools, 0);
         check_why("the executor's default" KERNEL);
