@@ -214,11 +214,12 @@ static int write_requirements(struct build *b, struct nb_err *err)
                 nb_buf_puts(&text, want->conda);
         } else if (!b->exact) {
                 const char *wanted = want->requirements ? want->requirements : "";
+                const char *bound = want->constraints ? want->constraints : "";
 
                 nb_buf_printf(&text, "%s\n", wanted);
                 b->kernel_apart = !env_names_package(wanted, "ipykernel");
                 /* Where one line has a hash, pip wants one from all. */
-                if (b->kernel_apart && !strstr(wanted, "--hash=") &&
+                if (b->kernel_apart && !strstr(wanted, "--hash=") && !strstr(bound, "--hash=") &&
                     !strstr(wanted, "--require-hashes")) {
                         nb_buf_puts(&text, "ipykernel\n");
                         b->kernel_apart = false;

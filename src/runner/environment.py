@@ -128,15 +128,26 @@ class Build:
             self.tell_unreachable()
         return code == 0
 
+    def lines(self, name):
+        path = os.path.join(os.path.dirname(self.requirements), name)
+        with open(path, encoding='utf-8') as f:
+            return f.read().splitlines()
+
     def add_kernel(self):
         """ipykernel beside packages that came with hashes, of which it changes none."""
         found = installed(self.site())
         if 'ipykernel' in found:
             return True
-        pins = os.path.join(self.spec['tmp'], 'pins.txt')
-        with open(pins, 'w', encoding='utf-8') as f:
-            f.writelines(f'{name}=={version}\n' for name, version, _ in found.values())
-        return self.install_packages('-c', pins, 'ipykernel')
+        pins = [f'{name}=={version}' for name, version, _ in found.values()]
+        if self.spec['constrained']:
+            pins += [re.sub(r'\s--hash\S+', '', line) for line in self.lines('constraints.txt')]
+        wanted = [line for line in self.lines(self.file) if line.startswith('--')
+                  and not line.startswith(('--require-hashes', '--editable'))]
+        for name, text in ('pins.txt', pins), ('kernel.txt', wanted + ['ipykernel']):
+            with open(os.path.join(self.spec['tmp'], name), 'w', encoding='utf-8') as f:
+                f.writelines(line + '\n' for line in text)
+        return self.install_packages('-c', os.path.join(self.spec['tmp'], 'pins.txt'),
+                                     '-r', os.path.join(self.spec['tmp'], 'kernel.txt'))
 
     def tell_unreachable(self):
         """Only its detailed log says so when pip could not ask the index."""

@@ -272,7 +272,14 @@ def constraints_bound_what_requirements_bring():
             with store.run(index, IMPORT, requirements='colour', constraints=constraints) as r:
                 r.ended('passed', 0)
                 assert r.text(0) == version + '\n'
+                key = of_run(r, 'environment.json')['hash']
         assert len(store.keys()) == 2
+        # An earlier lock is what they led to, and is not asked again.
+        shutil.rmtree(os.path.join(store.path, key))
+        with store.run(index, IMPORT, requirements='colour', constraints='colour<2') as r:
+            r.ended('passed', 0)
+            assert r.text(0) == '1.0\n' and of_run(r, 'environment.json')['lock'] is True
+            assert 'constraints.txt' not in of_run(r, 'environment.log.txt')
 
 
 @test
@@ -283,11 +290,23 @@ def requirements_with_hashes_are_held_to_them():
         with store.run(index, IMPORT, requirements=f'colour==1.0 --hash=sha256:{right}') as r:
             r.ended('passed', 0)  # with ipykernel, which has no hash
             assert of_run(r, 'environment.lock') == 'colour==1.0\nipykernel==99.0\n'
+        # ipykernel keeps to constraints and options, and changes nothing that was pinned
+        index.add(wheel('ipykernel', '100.0', {'ipykernel_launcher.py': 'raise SystemExit(9)'}))
+        index.add(wheel('ipykernel', '98.0', {'ipykernel_launcher.py': KERNEL},
+                        requires=['colour']))
+        index.add(wheel('colour', '2.0'))
+        with store.run(index, IMPORT,
+                       requirements=f'--only-binary :all:\ncolour==1.0 --hash=sha256:{right}',
+                       constraints=f'ipykernel<99 --hash=sha256:{right}\ncolour<3') as r:
+            r.ended('passed', 0)
+            assert of_run(r, 'environment.lock') == 'colour==1.0\nipykernel==98.0\n'
+            log = of_run(r, 'environment.log.txt')
+            assert log.count('pip install') == 2, log
         wrong = '0' * 64
         with store.run(index, IMPORT, requirements=f'colour==1.0 --hash=sha256:{wrong}') as r:
             end = r.ended('environment', 1)
             assert 'hash' in end['reason'].lower(), end
-        assert len(store.whole()) == 1
+        assert len(store.whole()) == 2
 
 
 @test
