@@ -99,7 +99,7 @@ static size_t token_len(const char *s)
         return n;
 }
 
-static bool is_marker(const char *s)
+bool canonical_is_marker(const char *s)
 {
         bool any = false;
 
@@ -118,8 +118,8 @@ static bool is_marker(const char *s)
  * quotes where they can be. */
 static int put_marker(struct nb_buf *b, const char *s)
 {
+        int r = nb_buf_puts(b, " ; ");
         bool glue = true;
-        int r = 0;
 
         for (s += strspn(s, BLANK); *s && r == 0; s += strspn(s, BLANK)) {
                 size_t n = token_len(s);
@@ -136,16 +136,6 @@ static int put_marker(struct nb_buf *b, const char *s)
         return r;
 }
 
-/* Behind a ';'.  What is none is left to pip, which refuses it by name. */
-static int put_condition(struct nb_buf *b, const char *s)
-{
-        int r = nb_buf_puts(b, " ; ");
-
-        if (r < 0)
-                return r;
-        return is_marker(s) ? put_marker(b, s) : canonical_put_spaced(b, s + strspn(s, BLANK));
-}
-
 /* Comparisons and what follows.  Their order is kept: people read it. */
 static int put_versions(struct nb_buf *b, const char *s)
 {
@@ -156,7 +146,7 @@ static int put_versions(struct nb_buf *b, const char *s)
         for (; *s && *s != ';' && r == 0; s++)
                 if (!strchr(BLANK ")", *s))
                         r = nb_buf_putc(b, *s);
-        return r < 0 || !*s ? r : put_condition(b, s + 1);
+        return r < 0 || !*s ? r : put_marker(b, s + 1);
 }
 
 int canonical_put(struct nb_buf *b, const char *spec)
@@ -184,7 +174,8 @@ int canonical_put_direct(struct nb_buf *b, const char *spec, const char *at)
         else if (*rest)
                 return canonical_put_spaced(b, spec);
         /* With a space before it, that would be a comment or an option. */
-        if (at == spec || *at == '#' || *at == '-' || (*rest ? !is_marker(rest) : rest[-1] == ';'))
+        if (at == spec || *at == '#' || *at == '-' ||
+            (*rest ? !canonical_is_marker(rest) : rest[-1] == ';'))
                 return canonical_put_spaced(b, spec);
         r = put_name(b, spec, name);
         if (r == 0)
@@ -193,5 +184,5 @@ int canonical_put_direct(struct nb_buf *b, const char *spec, const char *at)
                 r = nb_buf_puts(b, " @ ");
         if (r == 0)
                 r = nb_buf_append(b, at, url);
-        return r < 0 || !*rest ? r : put_condition(b, rest);
+        return r < 0 || !*rest ? r : put_marker(b, rest);
 }

@@ -83,6 +83,7 @@ static const char *versions_wrong(const char **at)
 
 static const char *marker_wrong(const char *s)
 {
+        const char *begin = s;
         char quote = '\0';
 
         s += strspn(s, BLANK);
@@ -92,7 +93,12 @@ static const char *marker_wrong(const char *s)
         for (; *s; s++)
                 if (quote ? *s == quote : *s == '"' || *s == '\'')
                         quote = quote ? '\0' : *s;
-        return quote ? "has a quote that is not closed" : NULL;
+        if (quote)
+                return "has a quote that is not closed";
+        return canonical_is_marker(begin)
+                       ? NULL
+                       : "has something behind the ';' that is no marker; write one such as "
+                         "python_version >= \"3.9\" or remove it";
 }
 
 const char *direct_spec_wrong(const char *s)

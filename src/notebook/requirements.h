@@ -60,5 +60,7 @@ int canonical_put(struct nb_buf *b, const char *spec);
 /* "name @ url", "url" or a path, with at where direct_kind() found that.  What
  * stands there is kept as it is. */
 int canonical_put_direct(struct nb_buf *b, const char *spec, const char *at);
+/* Is it made of what markers are made of?  Nothing in it begins with a dash. */
+bool canonical_is_marker(const char *s);
 /* Any line: one space for each run of white space outside of quotes. */
 int canonical_put_spaced(struct nb_buf *b, const char *s);

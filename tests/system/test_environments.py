@@ -56,7 +56,7 @@ def two_pins_of_one_package_in_one_push(make):
     w.start()
     second = repo.commit({'old/a.ipynb': notebook(PRINT, '1', metadata=REQUIRES),
                           'new/deep/b.ipynb': notebook(PRINT, '1'),
-                          'new/requirements.txt': 'colorama==0.4.6  # the same\n'})
+                          'new/requirements.txt': 'Colorama (==0.4.6)  # the same\n'})
     build = w.build(repo, first, second, timeout=PATIENCE)
     assert build['state'] == 'passed', build
     for path, before in (('old/a.ipynb', one), ('new/deep/b.ipynb', two)):

@@ -55,7 +55,6 @@ TEST(the_normal_form_has_one_requirement_a_line)
                 {"a ; extra == 'x  y'\n", "a ; extra == \"x  y\"\n"},
                 {"a;( os_name=='nt'or extra  not  in 'a\"b')and extra!='it'\n",
                  "a ; (os_name == \"nt\" or extra not in 'a\"b') and extra != \"it\"\n"},
-                {"a ; nonsense?=  1\n", "a ; nonsense?= 1\n"}, /* pip's to refuse */
                 {"num\\\npy\\\n>=1\n", "numpy>=1\n"},
                 {"numpy \\\n  # why\npandas\n", "numpy\npandas\n"},
                 {"numpy \\\n", "numpy\n"},
@@ -213,6 +212,9 @@ TEST(garbage_is_told_from_requirements)
                 {"b[x,]", "extras that are broken"},
                 {"b (>=1", "a parenthesis"},
                 {"b;", "nothing behind the ';'"},
+                {"b ; nonsense ?= 1", "that is no marker"},
+                {"b;-r+", "that is no marker"}, /* " ; -r" were an option */
+                {"b;--pre", "that is no marker"},
                 {"b @", "nothing behind the '@'"},
                 {"./b\\ # x", "ends in a backslash"},
                 {"-f 'a\"b'", "a quote or a comment inside"},
