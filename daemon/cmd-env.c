@@ -140,7 +140,8 @@ static int subject_write(struct subject *s, struct nb_err *err)
         same = set(s, "environment", "environment", err);
         if (same < 0)
                 return same;
-        if (nb_streq(source, "imports")) {
+        /* Whoever reads an empty list takes it for not said. */
+        if (nb_streq(source, "imports") && nb_json_size(nb_json_get(found, "requirements")) > 0) {
                 r = set(s, "requirements", "requirements", err);
                 if (r < 0)
                         return r;

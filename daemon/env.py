@@ -289,6 +289,8 @@ def describe(nb, path, kernel, language, spec):
     notes = [] if spec else [f'kernel {kernel} is not installed here']
     requirements, source = None, 'none'
     listed = meta.get('requirements')
+    if listed == []:
+        listed = None  # nor does a run take it for "none at all"
     if python:
         for number, text in cells_of(nb):
             if text.strip():

@@ -216,6 +216,19 @@ def it_is_written_once_and_alone():
 
 
 @test
+def an_empty_list_is_none():
+    with Folder() as f:
+        f.install('one', '1', 'one.py')
+        got = f.look(notebook(('1',)), '--write')
+        assert got['written'] and got['requirements'] == [], got
+        assert 'requirements' not in read_back(os.path.join(f.path, 'ws/nb.ipynb'))['metadata']
+        got = f.look(notebook(('import one',), requirements=[]), '--write')
+        assert got['source'] == 'imports' and got['requirements'] == ['one==1'], got
+        meta = read_back(os.path.join(f.path, 'ws/nb.ipynb'))['metadata']
+        assert meta['requirements'] == ['one==1'], meta
+
+
+@test
 def an_environment_of_others_stays():
     theirs = {'type': 'gcloud', 'name': 'tf.m1', 'uri': 'gcr.io/x/tf:m1'}
     with Folder() as f:
