@@ -40,7 +40,7 @@ const char *sandbox_kind_name(enum sandbox_kind k)
         for (size_t i = 0; sandbox_kinds[i].name; i++)
                 if (sandbox_kinds[i].value == (int)k)
                         return sandbox_kinds[i].name;
-        nb_assert(!"a kind of sandbox without a name");
+        nb_assert(false); /* each kind has a name */
         return NULL;
 }
 
