@@ -10,8 +10,7 @@
  * mark, overlong UTF-8 and lone surrogates (\ud800 without \udc00 to \udfff
  * after it) are refused.  Errors are NB_E_INVALID (not JSON, not UTF-8) or
  * NB_E_LIMIT, begin with "line 3, column 14: " (1-based, columns in bytes) and
- * fill ret_pos.  Any thread.  Copies of text are wiped before they are freed, the
- * first 64 KiB of each: it may be a credential.
+ * fill ret_pos.  Any thread.
  */
 
 #include <stdbool.h>
@@ -30,6 +29,7 @@ struct nb_json_limits {
         /* Of text in pieces: of a string that is longer, callbacks may get less from
          * its middle, so that it need not be kept until it ends; 0: all of it. */
         size_t keep;
+        bool secret; /* copies of text are wiped before they are freed: it holds a credential */
 };
 
 struct nb_json_pos {

@@ -29,6 +29,5 @@ size_t json_string_run(const char *p, size_t n);
 /* How many newlines. */
 size_t json_count_lines(const char *p, size_t n);
 
-/* Free, after wiping the first 64 KiB: a small text may be a credential, and
- * wiping it costs less than asking each caller.  ctx is yajl's, not used. */
-void json_free_wiped(void *ctx, void *p);
+/* Free; of a secret after wiping all of it. */
+void json_free_text(void *p, bool secret);

@@ -43,6 +43,7 @@ struct nb_json_tree {
         size_t cap;
         uint32_t used;
         unsigned depth;
+        bool secret;
         union slot slots[];
 };
 
@@ -337,7 +338,7 @@ static int tree_new(const char *p, size_t n, const struct nb_json_limits *limits
         t = nb_alloc_array(sizeof(*t) / sizeof(t->slots[0]) + 1 + nodes, sizeof(t->slots[0]));
         if (!t)
                 return nb_fail(err, NB_E_NOMEM, "no memory for a JSON tree of %zu nodes", nodes);
-        *t = (struct nb_json_tree){.cap = nodes, .n_lines = lines};
+        *t = (struct nb_json_tree){.cap = nodes, .n_lines = lines, .secret = limits->secret};
         t->text = malloc(n + 1);
         t->lines = nb_alloc_array(lines, sizeof(t->lines[0]));
         if (!t->text || !t->lines)
@@ -377,7 +378,7 @@ int nb_json_read(const char *p, size_t n, const struct nb_json_limits *limits,
 struct nb_json_tree *nb_json_free(struct nb_json_tree *t)
 {
         if (t) {
-                json_free_wiped(NULL, t->text);
+                json_free_text(t->text, t->secret);
                 free(t->lines);
                 free(t);
         }

@@ -17,8 +17,6 @@
 #include <nbcid/mem.h>
 #include <nbcid/str.h>
 
-#define WIPED_MAX ((size_t)64 << 10)
-
 static int fail_at(struct nb_json_reader *r, size_t offset, int ret)
 {
         return json_fail_here(r, json_pos_of(r, offset), ret);
@@ -339,37 +337,39 @@ static int finish(struct nb_json_reader *r)
 
 /* --- the whole ---------------------------------------------------------- */
 
-/* yajl's memory holds decoded strings: private keys, tokens. */
+/* yajl decodes strings into memory of its own.  Of a secret's text none of it
+ * goes back to the heap as it is. */
 static void *alloc_some(void *ctx, size_t n)
 {
         return malloc(n);
 }
 
-static void *realloc_wiped(void *ctx, void *p, size_t n)
+void json_free_text(void *p, bool secret)
 {
-        size_t old = malloc_usable_size(p);
-        void *more;
-
-        if (old > WIPED_MAX)
-                return realloc(p, n);
-        more = malloc(n);
-        if (more && p)
-                memcpy(more, p, old < n ? old : n);
-        if (more)
-                json_free_wiped(ctx, p);
-        return more;
-}
-
-void json_free_wiped(void *ctx, void *p)
-{
-        size_t n = malloc_usable_size(p);
-
-        nb_wipe(p, n < WIPED_MAX ? n : WIPED_MAX);
+        if (secret)
+                nb_wipe(p, malloc_usable_size(p));
         free(p);
 }
 
+static void free_wiped(void *ctx, void *p)
+{
+        json_free_text(p, true);
+}
+
+static void *realloc_wiped(void *ctx, void *p, size_t n)
+{
+        size_t old = malloc_usable_size(p);
+        void *more = malloc(n);
+
+        if (more && p)
+                memcpy(more, p, old < n ? old : n);
+        if (more)
+                free_wiped(ctx, p);
+        return more;
+}
+
 static yajl_alloc_funcs wiping = {
-        .malloc = alloc_some, .realloc = realloc_wiped, .free = json_free_wiped};
+        .malloc = alloc_some, .realloc = realloc_wiped, .free = free_wiped};
 
 static int reader_init(struct nb_json_reader *r, const struct nb_json_limits *limits,
                        const struct nb_json_events *ev, void *arg, struct nb_err *err)
@@ -381,7 +381,7 @@ static int reader_init(struct nb_json_reader *r, const struct nb_json_limits *li
                                      .line = 1,
                                      .first_line = 1,
                                      .next_line = 1};
-        r->yajl = yajl_alloc(&json_callbacks, &wiping, r);
+        r->yajl = yajl_alloc(&json_callbacks, limits->secret ? &wiping : NULL, r);
         if (!r->yajl)
                 return nb_fail(err, NB_E_NOMEM, "no memory to read JSON");
         /* json_scan() checks UTF-8 more strictly. */

@@ -19,7 +19,8 @@
 #define AGAIN_MAX 3      /* answers that say "try again" in words */
 #define SKEW_MS 60000    /* Google tolerates some; what is over is told */
 
-static const struct nb_json_limits limits = {.bytes = 65536, .depth = 8, .values = 500};
+static const struct nb_json_limits limits = {
+        .bytes = 65536, .depth = 8, .values = 500, .secret = true};
 
 void gcp_wipe_buf(struct nb_buf *b)
 {

@@ -13,7 +13,8 @@
 
 #define TOKEN_URL "https://oauth2.googleapis.com/token"
 
-static const struct nb_json_limits limits = {.bytes = 65536, .depth = 8, .values = 500};
+static const struct nb_json_limits limits = {
+        .bytes = 65536, .depth = 8, .values = 500, .secret = true};
 
 static int no_memory(struct nb_err *err)
 {
