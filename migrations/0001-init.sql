@@ -3,6 +3,8 @@
 -- not_before_ms 0 means due now: what falls due is set to 0, so that the
 -- indexes of due rows hold nothing that still waits.
 -- States are the names of include/nbcid/model.h.
+-- Checks of more than two values are written with OR: for each IN of more, sqlite
+-- fills a table of its own in every statement that writes the row.
 PRAGMA application_id = 0x6e626364;
 
 CREATE TABLE schema_migration (
@@ -35,16 +37,18 @@ CREATE TABLE build (
         title          TEXT,
         author         TEXT,
         cause          TEXT NOT NULL
-                       CHECK (cause IN ('push', 'pull_request', 'schedule', 'manual')),
+                       CHECK (cause = 'push' OR cause = 'pull_request' OR cause = 'schedule' OR
+                              cause = 'manual'),
         state          TEXT NOT NULL
-                       CHECK (state IN ('queued', 'preparing', 'running', 'passed', 'failed',
-                                        'errored', 'cancelled')),
+                       CHECK (state = 'queued' OR state = 'preparing' OR state = 'running' OR
+                              state = 'passed' OR state = 'failed' OR state = 'errored' OR
+                              state = 'cancelled'),
         reason         TEXT,
         only_notebook  TEXT,
         retry_of       INTEGER,         -- may be pruned: no reference
         tries          INTEGER NOT NULL DEFAULT 0,
         not_before_ms  INTEGER NOT NULL DEFAULT 0,
-        cancel         INTEGER NOT NULL DEFAULT 0 CHECK (cancel IN (0, 1, 2)), -- 1 asked, 2 applied
+        cancel         INTEGER NOT NULL DEFAULT 0 CHECK (cancel BETWEEN 0 AND 2), -- 1 asked, 2 applied
         artifacts      INTEGER NOT NULL DEFAULT 0 CHECK (artifacts IN (0, 1)),
         created_ms     INTEGER NOT NULL,
         started_ms     INTEGER,
@@ -52,7 +56,8 @@ CREATE TABLE build (
         jobs           INTEGER NOT NULL DEFAULT 0,
         jobs_final     INTEGER NOT NULL DEFAULT 0,
         jobs_passed    INTEGER NOT NULL DEFAULT 0,
-        CHECK ((finished_ms IS NOT NULL) = (state NOT IN ('queued', 'preparing', 'running')))
+        CHECK ((finished_ms IS NOT NULL) =
+               (state <> 'queued' AND state <> 'preparing' AND state <> 'running'))
 ) STRICT;
 CREATE INDEX build_state ON build (state);
 CREATE INDEX build_repository ON build (repository);
@@ -99,9 +104,10 @@ CREATE TABLE job (
         cell_timeout_us INTEGER NOT NULL,
         notify          INTEGER NOT NULL CHECK (notify IN (0, 1)),
         state           TEXT NOT NULL
-                        CHECK (state IN ('waiting', 'pending', 'submitting', 'running', 'passed',
-                                         'failed', 'errored', 'timed_out', 'cancelled',
-                                         'skipped')),
+                        CHECK (state = 'waiting' OR state = 'pending' OR
+                               state = 'submitting' OR state = 'running' OR state = 'passed' OR
+                               state = 'failed' OR state = 'errored' OR state = 'timed_out' OR
+                               state = 'cancelled' OR state = 'skipped'),
         class           TEXT NOT NULL DEFAULT '',
         reason          TEXT,
         ename           TEXT,
@@ -131,8 +137,9 @@ CREATE TABLE attempt (
         number      INTEGER NOT NULL,
         executor    TEXT NOT NULL,
         state       TEXT NOT NULL
-                    CHECK (state IN ('submitting', 'running', 'passed', 'failed', 'errored',
-                                     'timed_out', 'cancelled')),
+                    CHECK (state = 'submitting' OR state = 'running' OR state = 'passed' OR
+                           state = 'failed' OR state = 'errored' OR state = 'timed_out' OR
+                           state = 'cancelled'),
         class       TEXT NOT NULL DEFAULT '',
         reason      TEXT,
         created_ms  INTEGER NOT NULL,
@@ -161,8 +168,8 @@ CREATE TABLE outbox (
         ref           TEXT NOT NULL,
         build         INTEGER NOT NULL,
         state         TEXT NOT NULL
-                      CHECK (state IN ('pending', 'running', 'success', 'failure', 'error',
-                                       'cancelled')),
+                      CHECK (state = 'pending' OR state = 'running' OR state = 'success' OR
+                             state = 'failure' OR state = 'error' OR state = 'cancelled'),
         text          TEXT NOT NULL,
         target        TEXT NOT NULL,
         seq           INTEGER NOT NULL,
