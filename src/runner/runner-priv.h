@@ -22,8 +22,9 @@ struct tree_use {
 void tree_measure(struct tree_use *ret);
 /* Proportional memory of all: dear, and right where pages are shared. */
 uint64_t tree_measure_exact(void);
-/* SIGKILL all of it but the oldest so many. */
-void tree_prune(unsigned oldest);
+/* SIGKILL all of it but so many: root, its oldest child, the oldest child of
+ * that, and so on. */
+void tree_prune(pid_t root, unsigned kept);
 /* SIGKILL all of it until nothing is left (we are the subreaper), reaping; ten
  * seconds at most. */
 void tree_kill(void);

@@ -69,16 +69,28 @@ static bool bubblewrap_works(const char *bwrap)
                                     "--proc", "/proc",     "--dev", "/dev", "--cap-drop",
                                     "ALL",    "true",      NULL};
         posix_spawn_file_actions_t fa;
+        posix_spawnattr_t at;
         pid_t pid;
         int status = -1, r;
 
         if (posix_spawn_file_actions_init(&fa) != 0)
                 return false;
+        if (posix_spawnattr_init(&at) != 0) {
+                posix_spawn_file_actions_destroy(&fa);
+                return false;
+        }
         (void)posix_spawn_file_actions_addopen(&fa, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-        r = posix_spawn(&pid, bwrap, &fa, NULL, (char *const *)(uintptr_t)argv, environ);
+        (void)posix_spawnattr_setflags(&at, POSIX_SPAWN_SETPGROUP);
+        r = posix_spawn(&pid, bwrap, &fa, &at, (char *const *)(uintptr_t)argv, environ);
+        posix_spawnattr_destroy(&at);
         posix_spawn_file_actions_destroy(&fa);
-        return r == 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
-               WEXITSTATUS(status) == 0;
+        if (r != 0 || waitpid(pid, &status, 0) != pid)
+                return false;
+        /* It leaves before the first process of its namespace does, which comes to us when we
+         * are the subreaper. */
+        while (waitpid(-pid, NULL, 0) > 0)
+                ;
+        return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 int sandbox_probe(struct nb_err *err)

@@ -23,7 +23,7 @@ struct process {
         pid_t pid, parent;
         uint64_t threads, started; /* clock ticks since boot */
         uid_t uid;
-        bool below;
+        bool below, kept;
 };
 
 struct processes {
@@ -216,19 +216,39 @@ uint64_t tree_measure_exact(void)
         return sum;
 }
 
-void tree_prune(unsigned oldest)
+/* In a list by age. */
+static struct process *oldest_child(const struct processes *all, pid_t parent)
+{
+        for (size_t i = 0; i < all->n; i++)
+                if (all->v[i].parent == parent)
+                        return &all->v[i];
+        return NULL;
+}
+
+void tree_prune(pid_t root, unsigned kept)
 {
         NB_CLEANUP(processes_done) struct processes all = {0};
+        struct process *p;
 
         list_below(&all);
-        if (all.n <= oldest)
+        if (all.n == 0)
                 return;
         qsort(all.v, all.n, sizeof(*all.v), by_age);
+        for (size_t i = 0; i < all.n; i++)
+                all.v[i].kept = kept > 0 && all.v[i].pid == root;
+        /* By descent, not by age alone: what an earlier child of ours left behind is older
+         * than all of them. */
+        for (; kept > 1 && (p = oldest_child(&all, root)); kept--) {
+                p->kept = true;
+                root = p->pid;
+        }
         /* Stopped first, so that they do not make new ones meanwhile. */
-        for (size_t i = oldest; i < all.n; i++)
-                (void)kill(all.v[i].pid, SIGSTOP);
-        for (size_t i = oldest; i < all.n; i++)
-                (void)kill(all.v[i].pid, SIGKILL);
+        for (size_t i = 0; i < all.n; i++)
+                if (!all.v[i].kept)
+                        (void)kill(all.v[i].pid, SIGSTOP);
+        for (size_t i = 0; i < all.n; i++)
+                if (!all.v[i].kept)
+                        (void)kill(all.v[i].pid, SIGKILL);
 }
 
 void tree_kill(void)

@@ -132,7 +132,7 @@ static void watch_tree(struct watch *w, uint64_t now)
         }
         if (!w->cgroup.dir && w->seen.processes_max && use.processes > w->seen.processes_max) {
                 w->seen.too_many = true;
-                tree_prune(SANDBOX_CHAIN(w->sandboxed));
+                tree_prune(w->engine.pid, SANDBOX_CHAIN(w->sandboxed));
         }
         cost = nb_mono_us(&nb_clock_real) - now;
         if (max && use.memory > max / 2)

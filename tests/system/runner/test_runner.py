@@ -492,6 +492,8 @@ def a_fork_bomb_is_bounded():
             assert '40 processes' in last['reason'], last
             assert r.seconds < 20
             assert r.text(0) == 'a\n'
+            # Told by the engine: it lives, though it is one of the processes that are counted.
+            assert r.outputs(1)[-1]['ename'] == 'DeadKernel', r.outputs(1)
             wait_none(r.run_dir + '/')
             assert not kernels_of(r)
 
