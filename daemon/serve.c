@@ -149,6 +149,33 @@ static void forget_startup(void)
         dl_iterate_phdr(forget_segment, NULL);
 }
 
+static bool same_words(const struct nb_strv *a, const struct nb_strv *b)
+{
+        bool same = a->n == b->n;
+
+        for (size_t i = 0; same && i < a->n; i++)
+                same = nb_streq(a->v[i], b->v[i]);
+        return same;
+}
+
+static bool same_vertex(const struct config_vertex *a, const struct config_vertex *b)
+{
+        return nb_streq(a->project, b->project) && nb_streq(a->region, b->region) &&
+               nb_streq(a->bucket, b->bucket) && a->credentials.n == b->credentials.n &&
+               (a->credentials.n == 0 ||
+                memcmp(a->credentials.data, b->credentials.data, a->credentials.n) == 0) &&
+               nb_streq(a->machine_type, b->machine_type) &&
+               nb_streq(a->accelerator_type, b->accelerator_type) &&
+               a->accelerator_count == b->accelerator_count &&
+               nb_streq(a->container_uri, b->container_uri) && nb_streq(a->image, b->image) &&
+               nb_streq(a->service_account, b->service_account) &&
+               nb_streq(a->network, b->network) && nb_streq(a->api_url, b->api_url) &&
+               nb_streq(a->storage_url, b->storage_url) && nb_streq(a->token_url, b->token_url) &&
+               a->spot == b->spot && nb_streq(a->disk_type, b->disk_type) &&
+               a->disk_gb == b->disk_gb && same_words(&a->run, &b->run) &&
+               a->poll_us == b->poll_us && a->queue_max_us == b->queue_max_us;
+}
+
 static bool same_house(const struct config *a, const struct config *b, const char **ret_key)
 {
         *ret_key = NULL;
@@ -168,7 +195,7 @@ static bool same_house(const struct config *a, const struct config *b, const cha
                 if (!nb_streq(x->name, y->name) || !nb_streq(x->kind, y->kind) ||
                     x->slots != y->slots || x->memory_max != y->memory_max ||
                     x->processes_max != y->processes_max || x->sandbox != y->sandbox ||
-                    !nb_streq(x->python, y->python))
+                    !nb_streq(x->python, y->python) || !same_vertex(&x->vertex, &y->vertex))
                         *ret_key = "[[executor]]";
         }
         return !*ret_key;

@@ -55,10 +55,30 @@ const char *sandbox_kind_name(enum sandbox_kind k);
 /* NB_E_INVALID, with the names that there are. */
 int sandbox_kind_parse(const char *s, enum sandbox_kind *ret, struct nb_err *err);
 
+/* [[executor]] of kind "vertex": notebooks as custom jobs of Vertex AI.  Texts
+ * are NULL when not said. */
+struct config_vertex {
+        char *project, *region, *bucket; /* always there */
+        struct nb_secret credentials;    /* credentials_file; n 0: the metadata server */
+        char *machine_type;              /* default "n1-standard-4" */
+        char *accelerator_type;
+        uint32_t accelerator_count; /* default 1; of that type */
+        char *container_uri;        /* the image of notebooks that name none */
+        char *image;                /* the image of all, whatever they name */
+        char *service_account, *network;
+        char *api_url, *storage_url, *token_url;
+        bool spot;
+        char *disk_type;       /* default "pd-ssd" */
+        uint32_t disk_gb;      /* default 100 */
+        struct nb_strv run;    /* words of the command; empty: by image */
+        uint64_t poll_us;      /* the shortest pause between two looks; default 5 s */
+        uint64_t queue_max_us; /* a machine is waited for as long; default 1 d */
+};
+
 /* [[executor]] */
 struct config_executor {
         char *name;
-        char *kind;             /* "local" */
+        char *kind;             /* "local" or "vertex" */
         uint32_t slots;         /* 1..1024, default 2 */
         uint64_t memory_max;    /* bytes a job; default 4 GiB; 0: none */
         uint32_t processes_max; /* of a job; default 512 */
@@ -67,6 +87,7 @@ struct config_executor {
         bool podman;         /* containers = "podman": it runs images; default "none" */
         bool image_fallback; /* image_fallback = "default": what names an image runs without it
                               * where none are run; default "refuse" */
+        struct config_vertex vertex;
 };
 
 struct config {

@@ -17,6 +17,7 @@
 
 #include <nbcid/buf.h>
 #include <nbcid/clock.h>
+#include <nbcid/crypto.h>
 #include <nbcid/err.h>
 #include <nbcid/httpc.h>
 #include <nbcid/json.h>
@@ -30,14 +31,15 @@ struct gcp_opts {
         struct loop *loop;
         struct httpc *httpc;
         const struct nb_clock *clock;
-        const char *credentials;   /* a file as gcloud or the console writes it (service_account,
-                                      authorized_user, external_account); NULL: the metadata
-                                      server of the machine */
-        const char *scope;         /* NULL: cloud-platform */
-        const char *token_url;     /* the operator's, instead of the file's, to any host */
-        const char *metadata_host; /* "host[:port]"; NULL: GCE_METADATA_HOST, or
-                                      metadata.google.internal */
-        uint64_t backoff_us;       /* the first pause before a retry; 0: 1 s */
+        const char *credentials;     /* a file as gcloud or the console writes it (service_account,
+                                        authorized_user, external_account); NULL: the metadata
+                                        server of the machine */
+        const struct nb_secret *key; /* the content of such a file, read before; or NULL */
+        const char *scope;           /* NULL: cloud-platform */
+        const char *token_url;       /* the operator's, instead of the file's, to any host */
+        const char *metadata_host;   /* "host[:port]"; NULL: GCE_METADATA_HOST, or
+                                        metadata.google.internal */
+        uint64_t backoff_us;         /* the first pause before a retry; 0: 1 s */
 };
 
 /* The file that gcloud's tools would take: GOOGLE_APPLICATION_CREDENTIALS, or

@@ -179,9 +179,65 @@ static void check_repository_table(const struct check *k, size_t i)
 
 /* ---- [[executor]] and [server] ---- */
 
+static bool run_has(const struct nb_strv *run, const char *a, const char *b)
+{
+        for (size_t i = 0; i < run->n; i++)
+                if (strstr(run->v[i], a) || strstr(run->v[i], b))
+                        return true;
+        return false;
+}
+
+static void check_vertex(const struct check *k, const struct config_executor *x,
+                         const struct toml_node *n)
+{
+        static const char *const needed[] = {"project", "region", "bucket"};
+        const struct config_vertex *v = &x->vertex;
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(needed); i++)
+                if (!toml_get(n, needed[i]))
+                        reader_refuse(k->r, n->line,
+                                      "[[executor]] '%s' has no key '%s'; kind = \"vertex\" "
+                                      "needs it",
+                                      x->name, needed[i]);
+        if (toml_get(n, "accelerator_count") && !v->accelerator_type)
+                reader_refuse_key(k->r, table_of("executor"), "accelerator_count",
+                                  line_of(n, "accelerator_count"),
+                                  "needs 'accelerator_type' beside it");
+        if (v->run.n > 0 && !(run_has(&v->run, "{input}", "{input_uri}") &&
+                              run_has(&v->run, "{output}", "{output_uri}")))
+                reader_refuse_key(k->r, table_of("executor"), "run", line_of(n, "run"),
+                                  "names no {input} or no {output}; write it as in [\"papermill\", "
+                                  "\"{input}\", \"{output}\"]");
+}
+
+/* What a kind does not read is a mistake, not a wish. */
+static void check_kind(const struct check *k, const struct config_executor *x,
+                       const struct toml_node *n)
+{
+        static const char *const far[] = {"project",           "region",        "bucket",
+                                          "credentials_file",  "machine_type",  "accelerator_type",
+                                          "accelerator_count", "container_uri", "image",
+                                          "service_account",   "network",       "api_url",
+                                          "storage_url",       "token_url",     "spot",
+                                          "disk_type",         "disk_gb",       "run",
+                                          "poll_interval",     "queue_timeout"};
+
+        if (nb_streq(x->kind, "vertex")) {
+                check_vertex(k, x, n);
+                return;
+        }
+        for (size_t i = 0; i < NB_ARRAY_SIZE(far); i++)
+                if (toml_get(n, far[i]))
+                        reader_refuse_key(k->r, table_of("executor"), far[i], line_of(n, far[i]),
+                                          "is for kind = \"vertex\" only; remove it");
+}
+
 static void check_executors(const struct check *k)
 {
         struct config *c = k->c;
+
+        for (size_t i = 0; i < c->n_executors; i++)
+                check_kind(k, &c->executors[i], element(k, "executor", i));
 
         for (size_t i = 0; i < c->n_executors; i++)
                 if (config_find_executor(c, c->executors[i].name) != &c->executors[i])

@@ -9,6 +9,7 @@
 #include <nbcid/fs.h>
 
 #include "parse.h"
+#include "repo-environment.h"
 
 const char *forge_kind_name(enum forge_kind k)
 {
@@ -26,7 +27,7 @@ static const struct choice forge_kinds[] = {
         {"forgejo", -1},          {"bitbucket", -1},        {0},
 };
 static const struct choice executor_kinds[] = {
-        {"local", 0}, {"slurm", -1}, {"kubernetes", -1}, {"vertex", -1}, {0},
+        {"local", 0}, {"slurm", -1}, {"kubernetes", -1}, {"vertex", 0}, {0},
 };
 static const struct choice sandbox_kinds[] = {
         {"auto", SANDBOX_AUTO},
@@ -92,6 +93,13 @@ static const char *check_private_key(const struct nb_secret *s)
         if (!nb_starts_with(s->data, "-----BEGIN "))
                 return "the file does not hold a private key in PEM or OpenSSH form";
         return NULL;
+}
+
+static const char *check_cloud_key(const struct nb_secret *s)
+{
+        return nb_starts_with(s->data, "{") ? NULL
+                                            : "the file does not hold a key of Google Cloud, which "
+                                              "is JSON; download it again";
 }
 
 /* ---- the table ---- */
@@ -172,15 +180,34 @@ static const struct key executor_keys[] = {
          .choices = container_kinds},
         {"image_fallback", KEY_SWITCH, AT(config_executor, image_fallback), .def = "refuse",
          .choices = fallbacks},
-        {"project", KEY_LATER},
-        {"region", KEY_LATER},
-        {"bucket", KEY_LATER},
-        {"credentials_file", KEY_LATER},
-        {"machine_type", KEY_LATER},
-        {"container_uri", KEY_LATER},
-        {"api_url", KEY_LATER},
-        {"storage_url", KEY_LATER},
-        {"token_url", KEY_LATER},
+        {"project", KEY_TEXT, AT(config_executor, vertex.project), .check = check_cloud_name},
+        {"region", KEY_TEXT, AT(config_executor, vertex.region), .check = check_cloud_name},
+        {"bucket", KEY_TEXT, AT(config_executor, vertex.bucket), .check = check_bucket},
+        {"credentials_file", KEY_SECRET, AT(config_executor, vertex.credentials),
+         .check_secret = check_cloud_key},
+        {"machine_type", KEY_TEXT, AT(config_executor, vertex.machine_type), .def = "n1-standard-4",
+         .check = check_cloud_name},
+        {"accelerator_type", KEY_TEXT, AT(config_executor, vertex.accelerator_type),
+         .check = check_accelerator},
+        {"accelerator_count", KEY_COUNT, AT(config_executor, vertex.accelerator_count), "1", "1",
+         "64"},
+        {"container_uri", KEY_TEXT, AT(config_executor, vertex.container_uri),
+         .check = check_image},
+        {"image", KEY_TEXT, AT(config_executor, vertex.image), .check = check_image},
+        {"service_account", KEY_TEXT, AT(config_executor, vertex.service_account),
+         .check = check_account},
+        {"network", KEY_TEXT, AT(config_executor, vertex.network), .check = check_network},
+        {"api_url", KEY_URL, AT(config_executor, vertex.api_url), .check = check_web_url},
+        {"storage_url", KEY_URL, AT(config_executor, vertex.storage_url), .check = check_web_url},
+        {"token_url", KEY_URL, AT(config_executor, vertex.token_url), .check = check_web_url},
+        {"spot", KEY_BOOL, AT(config_executor, vertex.spot), .def = "false"},
+        {"disk_type", KEY_TEXT, AT(config_executor, vertex.disk_type), .def = "pd-ssd",
+         .check = check_cloud_name},
+        {"disk_gb", KEY_COUNT, AT(config_executor, vertex.disk_gb), "100", "100", "64000"},
+        {"run", KEY_LIST, AT(config_executor, vertex.run), .check = check_run_word},
+        {"poll_interval", KEY_DURATION, AT(config_executor, vertex.poll_us), "5s", "50ms", "60s"},
+        {"queue_timeout", KEY_DURATION, AT(config_executor, vertex.queue_max_us), "1d", "1s",
+         "30d"},
 };
 
 static const struct key environments_keys[] = {

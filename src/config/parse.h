@@ -36,3 +36,9 @@ const char *check_host(const char *text);
 const char *check_host_key(const char *text);
 const char *check_repository(const char *text);
 const char *check_absolute(const char *text);
+const char *check_cloud_name(const char *text); /* project, region, machine type */
+const char *check_bucket(const char *text);
+const char *check_accelerator(const char *text);
+const char *check_account(const char *text);
+const char *check_network(const char *text);
+const char *check_run_word(const char *text);

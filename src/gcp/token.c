@@ -184,6 +184,10 @@ static int read_key(struct gcp *g, const struct gcp_opts *o, struct nb_err *err)
         NB_CLEANUP(nb_secret_done) struct nb_secret text = {0};
         int r;
 
+        if (o->key)
+                return nb_wrap(err,
+                               gcp_key_parse(o->key->data, o->key->n, o->token_url, &g->key, err),
+                               "credentials file");
         if (!o->credentials) {
                 g->key.kind = GCP_METADATA;
                 g->key.identity = nb_strdup("the service account of this machine");

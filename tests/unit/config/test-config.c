@@ -10,6 +10,8 @@
 
 #define S NB_US_PER_S
 #define GITHUB "[[forge]]\nname = \"gh\"\nkind = \"github\"\nwebhook_secret_file = \"hook\"\n"
+#define VERTEX "[[executor]]\nname = \"v\"\nkind = \"vertex\"\n"
+#define VERTEX_FULL VERTEX "project = \"p\"\nregion = \"r\"\nbucket = \"bkt\"\n"
 
 static int parse(const char *text, struct config **ret, struct nb_err *err)
 {
@@ -190,13 +192,21 @@ static const struct {
         {"[[executor]]\nname = \"x\"\nsandbox = \"docker\"\n",
          "write one of \"auto\", \"bubblewrap\", \"none\""},
         /* of later versions */
-        {"[[executor]]\nname = \"x\"\nkind = \"vertex\"\n",
-         "key 'kind' in [[executor]]: \"vertex\" is not supported by this version of nbcid"},
         {"[[executor]]\nname = \"x\"\nkind = \"slurm\"\n", "not supported"},
         {"[[executor]]\nname = \"x\"\nkind = \"kubernetes\"\n", "not supported"},
         {"[[executor]]\nname = \"x\"\nkind = \"aws\"\n", "\"aws\" is not known; write one of"},
         {"[[executor]]\nname = \"x\"\nproject = \"p\"\n",
-         "key 'project' in [[executor]]: is not supported by this version of nbcid; remove it"},
+         "key 'project' in [[executor]]: is for kind = \"vertex\" only; remove it"},
+        {VERTEX "region = \"r\"\nbucket = \"bkt\"\n", "[[executor]] 'v' has no key 'project'"},
+        {VERTEX "project = \"p\"\nregion = \"r/x\"\n", "not a name of Google Cloud"},
+        {VERTEX "bucket = \"gs://b\"\n", "leave the gs:// out"},
+        {VERTEX "bucket = \"a/../b\"\n", "not the name of a bucket"},
+        {VERTEX_FULL "accelerator_count = 1\n", "needs 'accelerator_type' beside it"},
+        {VERTEX_FULL "container_uri = \"x; rm\"\n", "is not a container image"},
+        {VERTEX_FULL "service_account = \"me\"\n", "is not a service account"},
+        {VERTEX_FULL "network = \"default\"\n", "is not a network"},
+        {VERTEX_FULL "run = [\"papermill\", \"{input}\"]\n", "names no {input} or no {output}"},
+        {VERTEX_FULL "run = [\"papermill\", \"{inptu}\"]\n", "a word in braces that is none of"},
         {"[[forge]]\nname = \"x\"\nkind = \"gitea\"\n",
          "\"gitea\" is not supported by this version"},
         {"[[forge]]\nname = \"x\"\nkind = \"bitbucket\"\n", "\"bitbucket\" is not supported"},
@@ -348,6 +358,9 @@ static void write_key(struct nb_buf *b, const struct table *t, const struct key 
         for (size_t i = 0; i < t->n_keys; i++)
                 if (t->keys[i].required)
                         nb_buf_printf(b, "%s = \"x\"\n", t->keys[i].name);
+        if (nb_streq(t->name, "executor") && k->offset >= offsetof(struct config_executor, vertex))
+                nb_buf_puts(b, "kind = \"vertex\"\nproject = \"p\"\nregion = \"r\"\n"
+                               "bucket = \"bkt\"\naccelerator_type = \"NVIDIA_L4\"\n");
         nb_buf_printf(b, k->type == KEY_COUNT ? "%s = %s\n" : "%s = \"%s\"\n", k->name, value);
 }
 
