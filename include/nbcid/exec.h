@@ -21,8 +21,9 @@
 struct exec;     /* one configured executor */
 struct exec_run; /* one attempt that it runs */
 
-struct exec_job {              /* borrowed for the length of start() */
-        const char *ref;       /* unique and stored before start(); names the run */
+struct exec_job {        /* borrowed for the length of start() */
+        const char *ref; /* unique and stored before start(); names the run */
+        const char *forge, *repository, *commit;
         const char *workspace; /* absolute: this job's checkout */
         const char *notebook;  /* path below workspace */
         const struct nb_environment *environment;
@@ -99,8 +100,8 @@ struct exec_run {
         struct exec *exec;
 };
 
-/* The executor of that configuration's kind; cfg is copied.  NB_E_INVALID: no
- * such kind. */
+/* The executor of that configuration's kind; cfg is borrowed and lives longer.
+ * NB_E_INVALID: no such kind, or credentials that are none. */
 int exec_open(const struct config_executor *cfg, const struct exec_deps *deps, struct exec **ret,
               struct nb_err *err);
 struct exec *exec_close(struct exec *x); /* NULL is fine; answers NULL */

@@ -128,6 +128,9 @@ static int run_start(struct run *u, struct nb_err *err)
         const struct exec_ops *ops = u->exec->exec->ops;
         struct exec_job job = {
                 .ref = u->attempt.ref,
+                .forge = u->attempt.forge,
+                .repository = u->attempt.repository,
+                .commit = u->attempt.commit,
                 .workspace = u->workspace,
                 .notebook = u->attempt.notebook,
                 .environment = &u->attempt.environment,
