@@ -21,7 +21,7 @@ FLOORS = [
 ]
 # Calls within a floor, from left to right.
 SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("gcp", "httpc"), ("gcp", "loop"),
-            ("exec", "runner"), ("exec", "blob"), ("runner", "notebook"), ("check", "notebook"),
+            ("exec", "runner"), ("exec", "blob"), ("exec", "notebook"), ("runner", "notebook"), ("check", "notebook"),
             ("check", "runner"), ("web", "flow")}
 # Translators of bytes do no I/O, so they see no room that does.
 PURE = {"forge", "notebook"}

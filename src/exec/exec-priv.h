@@ -8,6 +8,7 @@
 #include <nbcid/exec.h>
 
 extern const struct exec_ops exec_local_ops;
+extern const struct exec_ops exec_vertex_ops;
 
 /* The cgroup v2 directory in which jobs' cgroups can be made, with memory and
  * pids controllers, when one was delegated to us (systemd's Delegate=); owned,

@@ -6,7 +6,7 @@
 
 #include "exec-priv.h"
 
-static const struct exec_ops *const kinds[] = {&exec_local_ops};
+static const struct exec_ops *const kinds[] = {&exec_local_ops, &exec_vertex_ops};
 
 int exec_open(const struct config_executor *cfg, const struct exec_deps *deps, struct exec **ret,
               struct nb_err *err)

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * remote-clean.c - nothing of a run stays far away
+ *
+ * Its directory is the record of what there may be, and goes last: what a
+ * process could not remove, the next one's sweep finds.
+ */
+
+#include <fcntl.h>
+
+#include <nbcid/fs.h>
+#include <nbcid/log.h>
+#include <nbcid/num.h>
+
+#include "remote-priv.h"
+
+#define OBJECTS_MAX 1000
+#define TRIES 8
+#define ROUNDS 60 /* looks at a job that does not end */
+
+struct far_clean {
+        struct far *far;
+        struct far_clean *next;
+        char *ref, *dir, *name;
+        struct far_record record;
+        struct loop_source *timer;
+        struct gcp_call *call;
+        struct blob_op *op;
+        struct nb_strv objects;
+        unsigned rounds, tries;
+        bool active, begun, ended, cancelled;
+};
+
+static void clean_free(struct far_clean *c)
+{
+        struct far_clean **at = &c->far->cleans;
+
+        while (*at && *at != c)
+                at = &(*at)->next;
+        if (*at)
+                *at = c->next;
+        c->far->n_cleans -= c->active;
+        loop_source_free(c->timer);
+        gcp_call_cancel(c->call);
+        blob_cancel(c->op);
+        nb_strv_done(&c->objects);
+        far_record_done(&c->record);
+        free(c->ref);
+        free(c->dir);
+        free(c->name);
+        free(c);
+}
+
+static void clean_more(struct far *x);
+
+/* It failed: now, from the beginning and a little later, or by the next start. */
+static void clean_failed(struct far_clean *c, const struct nb_err *err)
+{
+        struct far *x = c->far;
+
+        if (nb_errc_policy(err->code)->retry && c->timer && ++c->tries < TRIES) {
+                loop_timer_arm(c->timer, gcp_backoff(NB_US_PER_S, c->tries, NULL));
+                return;
+        }
+        nb_log_err(LOG_WARNING, err, "what a run left could not be removed; the next start tries",
+                   NB_F_STR("ref", c->ref));
+        clean_free(c);
+        clean_more(x);
+}
+
+static void clean_end(struct far_clean *c)
+{
+        struct far *x = c->far;
+
+        loop_remove_tree_take(x->deps.loop, NB_TAKE(c->dir));
+        clean_free(c);
+        clean_more(x);
+}
+
+/* ---- its objects ---- */
+
+static void delete_next(struct far_clean *c);
+
+static void on_deleted(void *arg, const struct blob_object *o, const struct nb_err *err)
+{
+        struct far_clean *c = arg;
+
+        c->op = NULL;
+        if (err)
+                clean_failed(c, err);
+        else
+                delete_next(c);
+}
+
+static void delete_next(struct far_clean *c)
+{
+        const char *bucket = c->record.prefix + strlen("gs://");
+        nb_auto_free char *url = NULL, *object = NULL, *number = NULL;
+        int64_t generation = 0;
+        const char *name;
+        struct nb_err err;
+
+        if (c->objects.n == 0) {
+                clean_end(c);
+                return;
+        }
+        object = c->objects.v[--c->objects.n];
+        c->objects.v[c->objects.n] = NULL;
+        name = object + strcspn(object, " ");
+        number = nb_strndup(object, (size_t)(name - object));
+        /* With its generation it is safe to say again. */
+        (void)nb_parse_i64(number, 0, INT64_MAX, &generation, NULL);
+        url = nb_asprintf("gs://%.*s/%s", (int)strcspn(bucket, "/"), bucket, name + 1);
+        if (!url)
+                (void)nb_fail(&err, NB_E_NOMEM, "out of memory");
+        else if (blob_delete(c->far->blob, url, generation, on_deleted, c, &c->op, &err) == 0)
+                return;
+        clean_failed(c, &err);
+}
+
+static void each_object(void *arg, const struct blob_object *o)
+{
+        struct far_clean *c = arg;
+
+        (void)nb_strv_add_take(&c->objects,
+                               nb_asprintf("%lld %s", (long long)o->generation, o->name));
+}
+
+static void on_objects(void *arg, const struct blob_object *o, const struct nb_err *err)
+{
+        struct far_clean *c = arg;
+
+        c->op = NULL;
+        if (err)
+                clean_failed(c, err);
+        else
+                delete_next(c);
+}
+
+static void list_objects(struct far_clean *c)
+{
+        struct nb_err err;
+
+        nb_strv_done(&c->objects);
+        if (blob_list(c->far->blob, c->record.prefix, OBJECTS_MAX, each_object, on_objects, c,
+                      &c->op, &err) < 0)
+                clean_failed(c, &err);
+}
+
+/* ---- its job ---- */
+
+static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_error *e,
+                    const struct nb_err *err)
+{
+        struct far_clean *c = arg;
+        struct far *x = c->far;
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
+        const struct nb_json *list;
+        struct nb_err why;
+        struct far_job j;
+        const char *token;
+        bool alive = false;
+
+        c->call = NULL;
+        tree = err ? NULL : far_read_body(resp, &why);
+        if (!tree) {
+                clean_failed(c, err ? err : &why);
+                return;
+        }
+        list = x->kind->read_list(nb_json_root(tree), &token);
+        for (size_t i = 0; i < nb_json_size(list); i++)
+                if (x->kind->read(nb_json_index(list, i), &j) &&
+                    nb_streq(j.label, c->record.label) && !far_state_final(j.state)) {
+                        alive = true;
+                        if (!c->cancelled)
+                                far_cancel_extra(x, j.name);
+                }
+        c->cancelled = c->cancelled || alive;
+        if (++c->rounds < ROUNDS && alive)
+                loop_timer_arm(c->timer, x->cfg->vertex.poll_us);
+        else if (!c->name && !c->cancelled && c->rounds < 2)
+                loop_timer_arm(c->timer, far_lost_us(x));
+        else
+                list_objects(c);
+}
+
+static void find_jobs(struct far_clean *c)
+{
+        nb_auto_free char *url = c->far->kind->find_url(c->far->cfg, c->record.label);
+        struct nb_err err;
+
+        if (!url)
+                (void)nb_fail(&err, NB_E_NOMEM, "out of memory");
+        else if (gcp_call(c->far->gcp,
+                          &(struct gcp_request){.method = "GET", .url = url, .idempotent = true},
+                          on_jobs, c, &c->call, &err) == 0)
+                return;
+        clean_failed(c, &err);
+}
+
+static void begin(struct far_clean *c);
+
+static void clean_timer(void *arg)
+{
+        struct far_clean *c = arg;
+
+        if (!c->begun)
+                begin(c);
+        else if (c->ended)
+                list_objects(c);
+        else
+                find_jobs(c);
+}
+
+static void begin(struct far_clean *c)
+{
+        struct nb_err err;
+        int r = far_record_read(c->dir, &c->record, &err);
+        int64_t generation;
+
+        if (r < 0 && err.code == NB_E_NOTFOUND) { /* nothing was sent */
+                clean_end(c);
+                return;
+        }
+        if (r < 0) {
+                clean_failed(c, &err);
+                return;
+        }
+        far_read_job(c->dir, &c->name, &generation, &c->ended);
+        c->begun = true;
+        clean_timer(c);
+}
+
+/* Those that wait, as far as there is room; in the next round of the loop. */
+static void clean_more(struct far *x)
+{
+        struct far_clean *c = x->cleans;
+        struct nb_err err;
+
+        for (; c && x->n_cleans < FAR_CLEANS; c = c->next) {
+                if (c->active)
+                        continue;
+                if (loop_timer(x->deps.loop, clean_timer, c, &c->timer, &err) < 0)
+                        return;
+                loop_timer_arm(c->timer, 0);
+                c->active = true;
+                x->n_cleans++;
+        }
+}
+
+void far_clean(struct far *x, const char *ref)
+{
+        nb_auto_free char *dir = nb_asprintf("%s/%s", x->dir, ref);
+        struct far_clean *c;
+
+        if (!dir || access(dir, F_OK) < 0)
+                return;
+        for (c = x->cleans; c; c = c->next)
+                if (nb_streq(c->ref, ref))
+                        return;
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return;
+        c->far = x;
+        c->ref = nb_strdup(ref);
+        c->dir = NB_TAKE(dir);
+        c->next = x->cleans;
+        x->cleans = c;
+        if (!c->ref)
+                clean_free(c);
+        clean_more(x);
+}
+
+void far_cleans_done(struct far *x)
+{
+        while (x->cleans)
+                clean_free(x->cleans);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* remote-end.c - a job ended: read its notebook back */
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <nbcid/log.h>
+#include <nbcid/num.h>
+
+#include "remote-priv.h"
+
+#define FETCH_TRIES 4
+
+void far_ended(struct far_run *u, const struct far_job *j)
+{
+        u->far->kind->end(j, u->cancel_asked, u->record.timeout_us, &u->end);
+        if (u->gave_up && !u->cancel_asked && u->end.class == CLASS_CANCELLED) {
+                u->end.class = CLASS_INFRASTRUCTURE;
+                (void)nb_fmt(u->end.reason, sizeof(u->end.reason),
+                             "no machine was free for it in time (queue_timeout)");
+        }
+        far_save_job(u, true);
+        gcp_call_cancel(NB_TAKE(u->cancel_call));
+        loop_timer_arm(u->timer, UINT64_MAX);
+        /* What never ran has left nothing. */
+        if (u->end.look || j->started)
+                far_fetch(u);
+        else
+                far_look(u);
+}
+
+static void fetched(struct far_run *u)
+{
+        nb_auto_free char *from = nb_asprintf("%s/executed.part", u->dir);
+        nb_auto_free char *to = nb_asprintf("%s/executed.ipynb", u->dir);
+
+        nb_closep(&u->fd);
+        u->fd = -1;
+        u->has_output = from && to && rename(from, to) == 0;
+        far_look(u);
+}
+
+static void on_fetched(void *arg, const struct blob_object *o, const struct nb_err *err)
+{
+        struct far_run *u = arg;
+
+        u->op = NULL;
+        if (!err && o && u->input_generation > 0 && o->generation <= u->input_generation) {
+                far_finish(u, CLASS_INFRASTRUCTURE,
+                           "the notebook at the output's address is older than the input");
+        } else if (!err) {
+                fetched(u);
+        } else if (err->code == NB_E_NOTFOUND) {
+                far_look(u);
+        } else if (nb_errc_policy(err->code)->retry && ++u->fetches < FETCH_TRIES) {
+                loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
+        } else if (u->end.class == CLASS_CANCELLED) {
+                far_look(u);
+        } else {
+                far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
+        }
+}
+
+void far_fetch(struct far_run *u)
+{
+        nb_auto_free char *path = nb_asprintf("%s/executed.part", u->dir);
+        struct nb_err err;
+        int r;
+
+        u->stage = FAR_FETCH;
+        nb_closep(&u->fd);
+        u->fd = path ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+        r = u->fd < 0 ? nb_fail_errno(&err, errno, "%s", u->dir)
+                      : blob_get_file(u->far->blob, u->record.output, 0,
+                                      u->record.max_output + ((uint64_t)1 << 30), u->fd, on_fetched,
+                                      u, &u->op, &err);
+        if (r < 0)
+                far_finish(u, CLASS_INFRASTRUCTURE, err.msg);
+}

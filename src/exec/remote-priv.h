@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * remote-priv.h - what the files of the far executors' engine share
+ *
+ * All that must outlive the process is in remote/EXECUTOR/REF below the state
+ * directory, and goes only when nothing of the run is left far away:
+ *
+ *   input.ipynb     what is staged
+ *   record.json     how it is submitted; written last, so that without it
+ *                   nothing was sent, and with it a job may be there
+ *   job             the job's name, once it is known: the service's lists may
+ *                   lag behind, and a job that was deleted is not begun again
+ *   executed.ipynb, log.txt   for collect()
+ */
+
+#include <nbcid/blob.h>
+#include <nbcid/gcp.h>
+#include <nbcid/httpc.h>
+#include <nbcid/str.h>
+
+#include "remote.h"
+
+#define FAR_RECORD_MAX ((size_t)1 << 20)
+#define FAR_PAUSE_MAX_US (60 * NB_US_PER_S)
+/* A request whose sender has gone may still be on its way, and lists lag behind:
+ * before the last look for what it has done. */
+#define FAR_LOST_US (10 * NB_US_PER_S)
+#define FAR_GETS 8   /* jobs that are asked for one by one, at a time */
+#define FAR_CLEANS 8 /* runs that are cleaned up after, at a time */
+
+struct far_run;
+struct far_clean;
+struct far_extra;
+
+struct far {
+        struct exec base;                  /* first */
+        const struct config_executor *cfg; /* outlives us */
+        const struct far_kind *kind;
+        struct exec_deps deps;
+        char *dir; /* remote/NAME */
+        struct httpc *httpc;
+        struct gcp *gcp;
+        struct blob *blob;
+        struct far_run *runs; /* that somebody holds */
+        struct far_extra *extras;
+        struct far_clean *cleans;
+        unsigned n_cleans;
+
+        /* one look at all jobs */
+        struct loop_source *tick;
+        struct gcp_call *list;
+        char *group;
+        uint64_t round, due_us, pause_us; /* due_us 0: not armed */
+        unsigned pages, n_gets;
+        bool changed, trouble; /* trouble: said once */
+};
+
+enum far_stage {
+        FAR_PREPARE, /* on the pool: the notebook with its parameters, the record */
+        FAR_UPLOAD,
+        FAR_SUBMIT, /* the request is on its way */
+        FAR_PAUSE,  /* until it may be sent again */
+        FAR_FIND,   /* was it submitted? */
+        FAR_WATCH,  /* the service has it */
+        FAR_FETCH,  /* it ended; the notebook is read back */
+        FAR_LOOK,   /* on the pool: what does the notebook show? */
+        FAR_ENDING, /* to be told in the next round */
+        FAR_TOLD,
+};
+
+struct far_item; /* on the pool */
+
+struct far_record {                    /* owned */
+        char *prefix, *input, *output; /* gs:// */
+        char *label, *group;
+        char *body;
+        char *note; /* for the log, or NULL */
+        uint64_t timeout_us, max_output;
+};
+void far_record_done(struct far_record *r);
+int far_record_write(const struct far_record *r, struct nb_buf *ret, struct nb_err *err);
+int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err);
+
+struct far_run {
+        struct exec_run base; /* first */
+        struct far *far;
+        struct far_run *next;
+        char *ref, *dir;
+        struct far_record record;
+        exec_event_fn fn;
+        void *arg;
+        enum far_stage stage;
+        bool telling, released; /* released from inside its own event: freed after it */
+        bool cancel_asked, gave_up, told_running;
+
+        struct loop_source *timer;
+        struct gcp_call *call, *cancel_call;
+        struct blob_op *op;
+        struct far_item *item;
+        int fd; /* of the notebook that comes in */
+
+        char *name; /* of the job, once known */
+        int64_t input_generation;
+        unsigned tries, finds, losses, fetches;
+        uint64_t queue_until_us, cancel_until_us;
+        uint64_t since, seen; /* rounds */
+        enum far_state state;
+        struct far_end end;
+        char *message; /* the service's last word */
+        bool has_output;
+        struct run_result result;
+};
+
+static inline uint64_t far_now_us(const struct far *x)
+{
+        return nb_mono_us(x->deps.clock);
+}
+static inline uint64_t far_lost_us(const struct far *x)
+{
+        return x->cfg->vertex.poll_us > FAR_LOST_US ? x->cfg->vertex.poll_us : FAR_LOST_US;
+}
+
+/* remote.c */
+/* Tell and finish; the run may be gone when they answer (tell: false). */
+bool far_tell(struct far_run *u, const struct exec_event *ev);
+/* In the next round, as this. */
+void far_finish(struct far_run *u, enum run_class class, const char *reason);
+/* Tell FINISHED with u->result; not from inside a call of the owner. */
+void far_tell_finished(struct far_run *u);
+/* What the job is called, and whether it is over, for a later process. */
+void far_save_job(const struct far_run *u, bool ended);
+/* The three lines of the file "job"; *ret_name NULL when there is none. */
+void far_read_job(const char *dir, char **ret_name, int64_t *ret_generation, bool *ret_ended);
+
+/* remote-send.c */
+void far_upload(struct far_run *u);
+void far_submit(struct far_run *u);
+/* Look twice for a job with our label, after a pause each. */
+void far_find_begin(struct far_run *u);
+void far_find(struct far_run *u);
+void far_send_cancel(struct far_run *u);
+/* End a job that nobody watches, and forget it. */
+void far_cancel_extra(struct far *x, const char *name);
+void far_extras_done(struct far *x);
+
+/* remote-poll.c */
+void far_watch(struct far_run *u);
+void far_poll_soon(struct far *x);
+void far_tick(void *arg);
+/* The tree of an answer's body, or NULL with err. */
+struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err);
+
+/* remote-end.c */
+void far_ended(struct far_run *u, const struct far_job *j);
+void far_fetch(struct far_run *u);
+
+/* remote-item.c: on the pool */
+int far_prepare(struct far_run *u, const struct exec_job *job, struct nb_err *err);
+void far_look(struct far_run *u);
+/* The run is no more; its item frees itself. */
+void far_item_orphan(struct far_item *i);
+
+/* remote-clean.c */
+/* Remove what is left of a run far away, then its directory. */
+void far_clean(struct far *x, const char *ref);
+void far_cleans_done(struct far *x);

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * vertex.c - notebooks as custom jobs of Vertex AI: requests and replies
+ *
+ * Pure.  Facts: googleapis/googleapis google/cloud/aiplatform/v1 job_service.proto,
+ * custom_job.proto, machine_resources.proto, job_state.proto; in JSON 64-bit
+ * numbers are texts and what is unset is left out.
+ */
+
+#include <time.h>
+
+#include <nbcid/num.h>
+#include <nbcid/str.h>
+
+#include "exec-priv.h"
+#include "remote.h"
+
+#define NAME_MAX_CHARS 128
+#define CANCELLED_CODE 1 /* google.rpc.Code */
+#define INVALID_CODE 3
+#define DEADLINE_CODE 4
+#define EXHAUSTED_CODE 8
+
+/* Where images have moved to: the old registry's names are in the metadata of
+ * notebooks for good. */
+static const struct {
+        const char *from, *to;
+} registries[] = {
+        {"gcr.io/deeplearning-platform-release/",
+         "us-docker.pkg.dev/deeplearning-platform-release/gcr.io/"},
+        {"us.gcr.io/deeplearning-platform-release/",
+         "us-docker.pkg.dev/deeplearning-platform-release/gcr.io/"},
+        {"eu.gcr.io/deeplearning-platform-release/",
+         "europe-docker.pkg.dev/deeplearning-platform-release/gcr.io/"},
+        {"asia.gcr.io/deeplearning-platform-release/",
+         "asia-docker.pkg.dev/deeplearning-platform-release/gcr.io/"},
+};
+
+/* What an image runs notebooks with, when the configuration does not say. */
+static const char *const with_nbexecutor[] = {"nbexecutor", "--input-notebook={input_uri}",
+                                              "--output-notebook={output_uri}",
+                                              "--kernel-name={kernel}", NULL};
+static const char *const with_papermill[] = {"papermill",      "{input}",  "{output}",
+                                             "--kernel",       "{kernel}", "--execution-timeout",
+                                             "{cell_timeout}", NULL};
+static const struct {
+        const char *part; /* of the image's name */
+        const char *const *run;
+} runners[] = {
+        {"deeplearning-platform-release/", with_nbexecutor},
+        {"", with_papermill},
+};
+
+/* ---- addresses ---- */
+
+/* The host serves one region; that of a job's name is the one that it is in. */
+static char *base_of(const struct config_executor *cfg, const char *name)
+{
+        const struct config_vertex *v = &cfg->vertex;
+        const char *at = name ? strstr(name, "/locations/") : NULL;
+        nb_auto_free char *region = NULL;
+
+        if (v->api_url)
+                return nb_strdup(v->api_url);
+        at = at ? at + strlen("/locations/") : v->region;
+        region = nb_strndup(at, strcspn(at, "/"));
+        return region ? nb_asprintf("https://%s-aiplatform.googleapis.com", region) : NULL;
+}
+
+static char *submit_url(const struct config_executor *cfg)
+{
+        nb_auto_free char *base = base_of(cfg, NULL);
+
+        return base ? nb_asprintf("%s/v1/projects/%s/locations/%s/customJobs", base,
+                                  cfg->vertex.project, cfg->vertex.region)
+                    : NULL;
+}
+
+static char *job_url(const struct config_executor *cfg, const char *name)
+{
+        nb_auto_free char *base = base_of(cfg, name);
+
+        return base ? nb_asprintf("%s/v1/%s", base, name) : NULL;
+}
+
+static char *cancel_url(const struct config_executor *cfg, const char *name)
+{
+        nb_auto_free char *url = job_url(cfg, name);
+
+        return url ? nb_asprintf("%s:cancel", url) : NULL;
+}
+
+static char *list_url(const struct config_executor *cfg, const char *filter, const char *token)
+{
+        nb_auto_free char *base = submit_url(cfg);
+        nb_auto_free char *text = filter ? nb_url_encode(filter, false) : NULL;
+        nb_auto_free char *page = nb_url_encode(token ? token : "", false);
+
+        if (!base || !text || !page)
+                return NULL;
+        return nb_asprintf("%s?pageSize=100&readMask=name,labels,state,error,createTime,startTime,"
+                           "endTime&filter=%s%s%s",
+                           base, text, *page ? "&pageToken=" : "", page);
+}
+
+static char *find_url(const struct config_executor *cfg, const char *label)
+{
+        nb_auto_free char *filter = nb_asprintf("labels.nbcid-attempt=\"%s\"", label);
+
+        return list_url(cfg, filter, NULL);
+}
+
+static char *alive_url(const struct config_executor *cfg, const char *group, const char *token)
+{
+        nb_auto_free char *filter =
+                nb_asprintf("labels.nbcid-instance=\"%s\" AND state!=\"JOB_STATE_SUCCEEDED\" "
+                            "AND state!=\"JOB_STATE_FAILED\" AND state!=\"JOB_STATE_CANCELLED\" "
+                            "AND state!=\"JOB_STATE_EXPIRED\" "
+                            "AND state!=\"JOB_STATE_PARTIALLY_SUCCEEDED\"",
+                            group);
+
+        return list_url(cfg, filter, token);
+}
+
+static char *show_url(const struct config_executor *cfg, const char *name)
+{
+        const char *id = strrchr(name, '/');
+
+        return nb_asprintf("https://console.cloud.google.com/vertex-ai/locations/%s/training/%s"
+                           "?project=%s",
+                           cfg->vertex.region, id ? id + 1 : name, cfg->vertex.project);
+}
+
+/* ---- submitting ---- */
+
+/* Letters that an image's name may have: it comes from a stranger's notebook. */
+static bool image_fine(const char *image)
+{
+        size_t n = strlen(image);
+
+        return n > 0 && n <= 512 && image[0] != '-' &&
+               strspn(image,
+                      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@+") == n;
+}
+
+static char *choose_image(const struct config_vertex *v, const struct nb_environment *e)
+{
+        const char *image = v->image           ? v->image
+                            : e && e->image    ? e->image
+                            : v->container_uri ? v->container_uri
+                                               : NULL;
+
+        if (!image || !image_fine(image))
+                return NULL;
+        for (size_t i = 0; i < NB_ARRAY_SIZE(registries); i++)
+                if (nb_starts_with(image, registries[i].from))
+                        return nb_asprintf("%s%s", registries[i].to,
+                                           image + strlen(registries[i].from));
+        return nb_strdup(image);
+}
+
+/* Managed notebooks name kernels of the machine they were written on. */
+static const char *choose_kernel(const struct nb_environment *e)
+{
+        if (e && e->kernel && !nb_starts_with(e->kernel, "local-") &&
+            !nb_starts_with(e->kernel, "remote-"))
+                return e->kernel;
+        return e && nb_streq(e->language, "R") ? "ir" : "python3";
+}
+
+/* text with the known words in braces replaced. */
+static void put_word(struct nb_json_out *o, const char *text, const struct far_plan *p)
+{
+        nb_auto_free char *seconds = nb_asprintf(
+                "%llu",
+                (unsigned long long)((p->job->cell_timeout_us + NB_US_PER_S - 1) / NB_US_PER_S));
+        const struct {
+                const char *name, *before, *value;
+        } words[] = {
+                {"{input}", "/gcs/", p->input + strlen("gs://")},
+                {"{output}", "/gcs/", p->output + strlen("gs://")},
+                {"{input_uri}", "", p->input},
+                {"{output_uri}", "", p->output},
+                {"{kernel}", "", choose_kernel(p->job->environment)},
+                {"{cell_timeout}", "", seconds ? seconds : ""},
+        };
+        nb_auto_buf b = NB_BUF(16 * 1024);
+
+        while (*text) {
+                size_t i = 0;
+
+                while (i < NB_ARRAY_SIZE(words) && !nb_starts_with(text, words[i].name))
+                        i++;
+                if (i < NB_ARRAY_SIZE(words)) {
+                        (void)nb_buf_puts(&b, words[i].before);
+                        (void)nb_buf_puts(&b, words[i].value);
+                        text += strlen(words[i].name);
+                } else {
+                        (void)nb_buf_putc(&b, *text++);
+                }
+        }
+        nb_json_put_str(o, nb_buf_str(&b));
+}
+
+static void put_container(struct nb_json_out *o, const struct config_vertex *v,
+                          const struct far_plan *p, const char *image)
+{
+        const char *const *run = with_papermill;
+
+        for (size_t i = NB_ARRAY_SIZE(runners); i-- > 0;)
+                if (strstr(image, runners[i].part))
+                        run = runners[i].run;
+        nb_json_key(o, "containerSpec");
+        nb_json_open_object(o);
+        nb_json_kv_str(o, "imageUri", image);
+        /* nbexecutor is an argument of its images' entry point; what other images
+         * begin with is not known, so that it is replaced. */
+        nb_json_key(o, v->run.n == 0 && run == with_nbexecutor ? "args" : "command");
+        nb_json_open_array(o);
+        for (size_t i = 0; v->run.n > 0 ? i < v->run.n : run[i] != NULL; i++)
+                put_word(o, v->run.n > 0 ? v->run.v[i] : run[i], p);
+        nb_json_close(o);
+        nb_json_close(o);
+}
+
+static void put_pool(struct nb_json_out *o, const struct config_vertex *v, const struct far_plan *p,
+                     const char *image)
+{
+        nb_json_key(o, "workerPoolSpecs");
+        nb_json_open_array(o);
+        nb_json_open_object(o);
+        nb_json_key(o, "machineSpec");
+        nb_json_open_object(o);
+        nb_json_kv_str(o, "machineType", v->machine_type);
+        if (v->accelerator_type) {
+                nb_json_kv_str(o, "acceleratorType", v->accelerator_type);
+                nb_json_kv_int(o, "acceleratorCount", v->accelerator_count);
+        }
+        nb_json_close(o);
+        nb_json_kv_str(o, "replicaCount", "1");
+        nb_json_key(o, "diskSpec");
+        nb_json_open_object(o);
+        nb_json_kv_str(o, "bootDiskType", v->disk_type);
+        nb_json_kv_int(o, "bootDiskSizeGb", v->disk_gb);
+        nb_json_close(o);
+        put_container(o, v, p, image);
+        nb_json_close(o);
+        nb_json_close(o);
+}
+
+static void put_scheduling(struct nb_json_out *o, const struct config_vertex *v,
+                           uint64_t timeout_us)
+{
+        char text[32];
+
+        nb_json_key(o, "scheduling");
+        nb_json_open_object(o);
+        (void)nb_fmt(text, sizeof(text), "%llus",
+                     (unsigned long long)((timeout_us + NB_US_PER_S - 1) / NB_US_PER_S));
+        nb_json_kv_str(o, "timeout", text);
+        nb_json_kv_str(o, "strategy", v->spot ? "SPOT" : "STANDARD");
+        nb_json_kv_bool(o, "restartJobOnWorkerRestart", false);
+        /* A second run inside of one job would overwrite the first one's output. */
+        nb_json_kv_bool(o, "disableRetries", true);
+        nb_json_close(o);
+}
+
+static void put_labels(struct nb_json_out *o, const struct far_plan *p)
+{
+        char commit[FAR_LABEL_SIZE];
+
+        far_label(p->job->commit, commit);
+        nb_json_key(o, "labels");
+        nb_json_open_object(o);
+        nb_json_kv_str(o, "nbcid-attempt", p->label);
+        nb_json_kv_str(o, "nbcid-instance", p->group);
+        nb_json_kv_str(o, "nbcid-commit", commit);
+        nb_json_close(o);
+}
+
+static int plan(const struct config_executor *cfg, const struct far_plan *p, struct nb_buf *ret,
+                struct nb_err *err)
+{
+        const struct config_vertex *v = &cfg->vertex;
+        nb_auto_free char *image = choose_image(v, p->job->environment);
+        nb_auto_free char *full = nb_asprintf("%.8s %s", p->job->commit, p->job->notebook);
+        nb_auto_free char *shown = full ? nb_utf8_cut(full, NAME_MAX_CHARS) : NULL;
+        struct nb_json_out o = NB_JSON_OUT(ret);
+
+        if (!image)
+                return nb_fail(err, NB_E_INVALID,
+                               "the notebook names no container image that can be used, and the "
+                               "executor \"%s\" has none for it: name one in [[job]] of "
+                               ".nbcid.toml, or container_uri in config.toml",
+                               cfg->name);
+        if (!shown)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        nb_json_open_object(&o);
+        nb_json_kv_str(&o, "displayName", shown);
+        put_labels(&o, p);
+        nb_json_key(&o, "jobSpec");
+        nb_json_open_object(&o);
+        put_pool(&o, v, p, image);
+        put_scheduling(&o, v, p->job->timeout_us);
+        if (v->service_account)
+                nb_json_kv_str(&o, "serviceAccount", v->service_account);
+        if (v->network)
+                nb_json_kv_str(&o, "network", v->network);
+        nb_json_close(&o);
+        nb_json_close(&o);
+        return ret->failed ? nb_fail(err, NB_E_LIMIT, "the job's description is too long") : 0;
+}
+
+static bool no_room(const char *message)
+{
+        return strstr(message, "quota metrics exceed") || strstr(message, "Resources are insuf");
+}
+
+/* ---- replies ---- */
+
+static const struct {
+        const char *name;
+        enum far_state state;
+} states[] = {
+        {"JOB_STATE_QUEUED", FAR_WAITING},
+        {"JOB_STATE_PENDING", FAR_WAITING},
+        {"JOB_STATE_RUNNING", FAR_RUNNING},
+        {"JOB_STATE_UPDATING", FAR_RUNNING},
+        {"JOB_STATE_PAUSED", FAR_WAITING},
+        {"JOB_STATE_CANCELLING", FAR_CANCELLING},
+        {"JOB_STATE_SUCCEEDED", FAR_SUCCEEDED},
+        {"JOB_STATE_FAILED", FAR_FAILED},
+        {"JOB_STATE_CANCELLED", FAR_CANCELLED},
+        {"JOB_STATE_EXPIRED", FAR_EXPIRED},
+        {"JOB_STATE_PARTIALLY_SUCCEEDED", FAR_PARTIAL},
+};
+
+/* It becomes part of an address. */
+static bool name_fine(const char *name)
+{
+        return name && nb_starts_with(name, "projects/") && strstr(name, "/customJobs/") &&
+               strlen(name) < 256 && !strstr(name, "..") &&
+               strspn(name,
+                      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-_/") ==
+                       strlen(name);
+}
+
+static bool read_job(const struct nb_json *v, struct far_job *ret)
+{
+        const char *state = nb_json_str(nb_json_get(v, "state"), NULL);
+        int64_t code = 0;
+
+        *ret = (struct far_job){
+                .name = nb_json_str(nb_json_get(v, "name"), NULL),
+                .label = nb_json_str(nb_json_at(v, "labels", "nbcid-attempt", NULL), NULL),
+                .created = nb_json_str(nb_json_get(v, "createTime"), NULL),
+                .started = nb_json_str(nb_json_get(v, "startTime"), NULL),
+                .ended = nb_json_str(nb_json_get(v, "endTime"), NULL),
+                .state = FAR_WAITING, /* also what a job of this instant says: nothing */
+                .message = nb_json_str(nb_json_at(v, "error", "message", NULL), NULL),
+        };
+        for (size_t i = 0; i < NB_ARRAY_SIZE(states); i++)
+                if (nb_streq(state, states[i].name))
+                        ret->state = states[i].state;
+        if (nb_json_int(nb_json_at(v, "error", "code", NULL), &code) && code > 0 && code < 100)
+                ret->code = (int)code;
+        return name_fine(ret->name) && ret->label;
+}
+
+static const struct nb_json *read_list(const struct nb_json *root, const char **ret_token)
+{
+        const char *token = nb_json_str(nb_json_get(root, "nextPageToken"), NULL);
+
+        *ret_token = token && *token ? token : NULL;
+        return nb_json_get(root, "customJobs");
+}
+
+/* Seconds of an RFC 3339 time in UTC; -1: it is none. */
+static int64_t seconds_of(const char *text)
+{
+        struct tm tm = {0};
+
+        return text && strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) ? (int64_t)timegm(&tm) : -1;
+}
+
+static uint64_t run_us(const struct far_job *j)
+{
+        int64_t from = seconds_of(j->started), to = seconds_of(j->ended);
+
+        return from > 0 && to > from ? (uint64_t)(to - from) * NB_US_PER_S : 0;
+}
+
+static void say(struct far_end *e, enum run_class class, const char *what, const struct far_job *j)
+{
+        e->class = class;
+        if (j->message)
+                (void)nb_fmt(e->reason, sizeof(e->reason), "%s: %s", what, j->message);
+        else
+                (void)nb_fmt(e->reason, sizeof(e->reason), "%s", what);
+}
+
+/* Code 3 is an exit status when it says so, else a wrong description; what is
+ * the same again when it is tried again still is not the notebook's fault. */
+static void end_failed(const struct far_job *j, struct far_end *ret)
+{
+        static const char words[] = "non-zero status of ";
+        const char *at = j->message ? strstr(j->message, words) : NULL;
+        uint64_t status;
+        nb_auto_free char *digits =
+                at ? nb_strndup(at + strlen(words), strspn(at + strlen(words), "0123456789"))
+                   : NULL;
+
+        if (at && (j->code == INVALID_CODE || j->code == 0)) {
+                if (digits && nb_parse_u64(digits, 0, 255, &status, NULL) == 0)
+                        ret->status = (int)status;
+                ret->look = true;
+                say(ret, CLASS_CELL_ERROR, "Vertex AI", j);
+        } else if (j->code == EXHAUSTED_CODE) {
+                say(ret, CLASS_INFRASTRUCTURE,
+                    "Vertex AI has no machine for it, or its quota is used up", j);
+        } else if (j->code == DEADLINE_CODE) {
+                say(ret, CLASS_TIMEOUT, "Vertex AI", j);
+        } else {
+                say(ret, CLASS_INFRASTRUCTURE, "Vertex AI", j);
+        }
+}
+
+static void end(const struct far_job *j, bool cancel_asked, uint64_t timeout_us,
+                struct far_end *ret)
+{
+        *ret = (struct far_end){.run_us = run_us(j)};
+        switch (j->state) {
+        case FAR_SUCCEEDED:
+                ret->look = ret->must = true;
+                ret->class = CLASS_PASSED;
+                return;
+        case FAR_PARTIAL:
+                ret->look = true;
+                say(ret, CLASS_INFRASTRUCTURE, "Vertex AI says that it succeeded in part only", j);
+                return;
+        case FAR_FAILED:
+                end_failed(j, ret);
+                return;
+        case FAR_EXPIRED:
+                if (j->started)
+                        say(ret, CLASS_TIMEOUT, "Vertex AI ended it when its time was over", j);
+                else
+                        say(ret, CLASS_INFRASTRUCTURE, "Vertex AI had no machine for it in time",
+                            j);
+                return;
+        case FAR_CANCELLED:
+                if (cancel_asked)
+                        say(ret, CLASS_CANCELLED, "cancelled", j);
+                else if (j->code == DEADLINE_CODE || (ret->run_us > 0 && ret->run_us >= timeout_us))
+                        say(ret, CLASS_TIMEOUT, "Vertex AI ended it when its time was over", j);
+                else
+                        say(ret, CLASS_CANCELLED, "cancelled in Vertex AI by somebody else", j);
+                return;
+        case FAR_WAITING:
+        case FAR_RUNNING:
+        case FAR_CANCELLING:
+                break;
+        }
+        nb_assert(!"a job that has ended");
+}
+
+const struct far_kind far_vertex = {
+        .name = "vertex",
+        .caps = EXEC_CAP_SURVIVES | EXEC_CAP_ISOLATES | EXEC_CAP_IMAGES,
+        .plan = plan,
+        .submit_url = submit_url,
+        .job_url = job_url,
+        .cancel_url = cancel_url,
+        .find_url = find_url,
+        .alive_url = alive_url,
+        .show_url = show_url,
+        .read = read_job,
+        .read_list = read_list,
+        .end = end,
+        .no_room = no_room,
+};
+
+static int vertex_open(const struct config_executor *cfg, const struct exec_deps *deps,
+                       struct exec **ret, struct nb_err *err)
+{
+        return far_open(&far_vertex, &exec_vertex_ops, cfg, deps, ret, err);
+}
+
+const struct exec_ops exec_vertex_ops = {
+        .name = "vertex",
+        .caps = EXEC_CAP_SURVIVES | EXEC_CAP_ISOLATES | EXEC_CAP_IMAGES,
+        .open = vertex_open,
+        .close = far_close,
+        .start = far_start,
+        .attach = far_attach,
+        .cancel = far_cancel,
+        .collect = far_collect,
+        .release = far_release,
+        .forget = far_forget,
+        .sweep = far_sweep,
+};

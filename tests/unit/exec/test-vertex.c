@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* test-vertex.c - requests to Vertex AI and the reading of its replies */
+
+#include <nbtest.h>
+
+#include <nbcid/num.h>
+#include <nbcid/str.h>
+
+#include "../../../src/exec/remote.h"
+
+static struct config_executor config(void)
+{
+        static char name[] = "vertex", project[] = "acme", region[] = "us-central1", bucket[] = "b",
+                    machine[] = "n1-standard-4", disk[] = "pd-ssd", image[] = "docker.io/a/b:1";
+
+        return (struct config_executor){.name = name,
+                                        .vertex = {.project = project,
+                                                   .region = region,
+                                                   .bucket = bucket,
+                                                   .machine_type = machine,
+                                                   .accelerator_count = 1,
+                                                   .disk_type = disk,
+                                                   .disk_gb = 100,
+                                                   .container_uri = image}};
+}
+
+static int plan(const struct config_executor *c, const struct nb_environment *e,
+                struct nb_buf *body, struct nb_err *err)
+{
+        const struct exec_job job = {.ref = "nbcid-x-1",
+                                     .commit = "0123456789abcdef0123456789abcdef01234567",
+                                     .notebook = "deep/\"a\" b.ipynb",
+                                     .environment = e,
+                                     .timeout_us = 90 * NB_US_PER_S + 1,
+                                     .cell_timeout_us = 10 * NB_US_PER_S};
+
+        return far_vertex.plan(c,
+                               &(struct far_plan){.job = &job,
+                                                  .label = "nbcid-x-1",
+                                                  .group = "nbcid-x",
+                                                  .input = "gs://b/p/input.ipynb",
+                                                  .output = "gs://b/p/output.ipynb"},
+                               body, err);
+}
+
+static void check_plan(const struct config_executor *c, const struct nb_environment *e,
+                       const char *const *want)
+{
+        nb_auto_buf body = NB_BUF(1 << 16);
+        struct nb_err err;
+
+        CHECK_OK(plan(c, e, &body, &err), &err);
+        for (; *want; want++)
+                if (!strstr(nb_buf_str(&body), *want))
+                        FAIL("no %s in %s", *want, nb_buf_str(&body));
+}
+
+TEST(everything_about_a_job_is_explicit)
+{
+        struct config_executor c = config();
+        char gpu[] = "NVIDIA_TESLA_T4", account[] = "a@b.iam.gserviceaccount.com",
+             network[] = "projects/1/global/networks/n";
+        struct nb_environment e = {0};
+
+        check_plan(&c, &e,
+                   (const char *const[]){
+                           "{\"displayName\":\"01234567 deep/\\\"a\\\" b.ipynb\"",
+                           "\"nbcid-attempt\":\"nbcid-x-1\"", "\"nbcid-instance\":\"nbcid-x\"",
+                           "\"nbcid-commit\":\"0123456789abcdef0123456789abcdef01234567\"",
+                           "\"machineSpec\":{\"machineType\":\"n1-standard-4\"}",
+                           "\"replicaCount\":\"1\"",
+                           "{\"bootDiskType\":\"pd-ssd\",\"bootDiskSizeGb\":100}",
+                           "\"imageUri\":\"docker.io/a/b:1\"",
+                           "\"command\":[\"papermill\",\"/gcs/b/p/input.ipynb\","
+                           "\"/gcs/b/p/output.ipynb\",\"--kernel\",\"python3\","
+                           "\"--execution-timeout\",\"10\"]",
+                           "\"timeout\":\"91s\"", "\"strategy\":\"STANDARD\"",
+                           "\"disableRetries\":true", NULL});
+        c.vertex.accelerator_type = gpu;
+        c.vertex.service_account = account;
+        c.vertex.network = network;
+        c.vertex.spot = true;
+        check_plan(&c, &e,
+                   (const char *const[]){
+                           "\"acceleratorType\":\"NVIDIA_TESLA_T4\",\"acceleratorCount\":1",
+                           "\"serviceAccount\":\"a@b.iam.gserviceaccount.com\"",
+                           "\"network\":\"projects/1/global/networks/n\"", "\"strategy\":\"SPOT\"",
+                           NULL});
+}
+
+TEST(the_image_is_the_operators_then_the_notebooks_then_the_default)
+{
+        static char old[] = "gcr.io/deeplearning-platform-release/tf-gpu.1-15:m43",
+                    own[] = "docker.io/c/d", local[] = "local-pytorch", r[] = "R";
+        struct config_executor c = config();
+        struct nb_environment e = {.image = old, .kernel = local};
+
+        check_plan(&c, &e,
+                   (const char *const[]){
+                           "\"imageUri\":\"us-docker.pkg.dev/deeplearning-platform-release/gcr.io/"
+                           "tf-gpu.1-15:m43\"",
+                           "\"args\":[\"nbexecutor\",\"--input-notebook=gs://b/p/input.ipynb\","
+                           "\"--output-notebook=gs://b/p/output.ipynb\",\"--kernel-name=python3\"]",
+                           NULL});
+        e.kernel = NULL;
+        e.language = r;
+        c.vertex.image = own;
+        check_plan(&c, &e, (const char *const[]){"\"imageUri\":\"docker.io/c/d\"", "\"ir\"", NULL});
+}
+
+TEST(what_is_no_image_is_refused)
+{
+        char bad[][8] = {"a b", "x;rm", "-x", "", "$(x)", "a\"b"};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(bad); i++) {
+                struct config_executor c = config();
+                struct nb_environment e = {.image = bad[i]};
+                nb_auto_buf body = NB_BUF(1 << 16);
+                struct nb_err err;
+
+                c.vertex.container_uri = NULL;
+                CHECK_INT(plan(&c, &e, &body, &err), -NB_E_INVALID);
+                CHECK(strstr(err.msg, "container_uri"));
+                CHECK_INT(plan(&c, NULL, &body, &err), -NB_E_INVALID);
+        }
+}
+
+TEST(the_command_is_a_template)
+{
+        struct config_executor c = config();
+        char kernel[] = "k";
+        struct nb_environment e = {.kernel = kernel};
+
+        CHECK_INT(nb_strv_add(&c.vertex.run, "x={input_uri}:{kernel}"), 0);
+        CHECK_INT(nb_strv_add(&c.vertex.run, "{output}"), 0);
+        check_plan(&c, &e,
+                   (const char *const[]){"\"command\":[\"x=gs://b/p/input.ipynb:k\","
+                                         "\"/gcs/b/p/output.ipynb\"]",
+                                         NULL});
+        nb_strv_done(&c.vertex.run);
+}
+
+TEST(addresses)
+{
+        struct config_executor c = config();
+        nb_auto_free char *submit = far_vertex.submit_url(&c);
+        nb_auto_free char *job = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/"
+                                                        "7");
+        nb_auto_free char *cancel =
+                far_vertex.cancel_url(&c, "projects/1/locations/us-central1/customJobs/7");
+        nb_auto_free char *find = far_vertex.find_url(&c, "l-1");
+        nb_auto_free char *alive = far_vertex.alive_url(&c, "g", "a/b+c");
+
+        CHECK_STR(submit, "https://us-central1-aiplatform.googleapis.com/v1/projects/acme/"
+                          "locations/us-central1/customJobs");
+        CHECK_STR(job, "https://eu-west4-aiplatform.googleapis.com/v1/projects/1/locations/"
+                       "eu-west4/customJobs/7");
+        CHECK_STR(cancel, "https://us-central1-aiplatform.googleapis.com/v1/projects/1/locations/"
+                          "us-central1/customJobs/7:cancel");
+        CHECK(strstr(find, "&filter=labels.nbcid-attempt%3D%22l-1%22"));
+        CHECK(strstr(alive, "&filter=labels.nbcid-instance%3D%22g%22%20AND%20state%21%3D"));
+        CHECK(strstr(alive, "&pageToken=a%2Fb%2Bc"));
+}
+
+TEST(labels)
+{
+        char label[FAR_LABEL_SIZE], other[FAR_LABEL_SIZE];
+
+        far_label("nbcid-AB-1", label);
+        CHECK_STR(label, "nbcid-ab-1");
+        far_label("acme/notebooks", label);
+        CHECK_INT(strlen(label), 40);
+        far_label("acme_notebooks", other);
+        CHECK(!nb_streq(label, other));
+        far_label("", label);
+        CHECK_INT(strlen(label), 40);
+        far_label("0123456789012345678901234567890123456789012345678901234567890123", label);
+        CHECK_INT(strlen(label), 40);
+}
+
+/* ---- replies ---- */
+
+#define NAME "\"name\":\"projects/1/locations/r/customJobs/7\""
+#define LABELS "\"labels\":{\"nbcid-attempt\":\"a\"}"
+
+static struct nb_json_tree *read_tree(const char *text)
+{
+        const struct nb_json_limits limits = {.bytes = 1 << 16, .depth = 16};
+        struct nb_json_tree *t = NULL;
+        struct nb_err err;
+
+        CHECK_OK(nb_json_read(text, strlen(text), &limits, &t, NULL, &err), &err);
+        return t;
+}
+
+TEST(jobs_that_are_not_ours_or_no_jobs_are_skipped)
+{
+        static const char *const bad[] = {
+                "{}",
+                "[]",
+                "{" NAME "}",
+                "{" LABELS "}",
+                "{" NAME ",\"labels\":{\"nbcid-attempt\":7}}",
+                "{\"name\":\"projects/1/../customJobs/7\"," LABELS "}",
+                "{\"name\":\"projects/1/customJobs/7?x=1\"," LABELS "}",
+                "{\"name\":\"http://x/projects/1/customJobs/7\"," LABELS "}",
+        };
+        struct far_job j;
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(bad); i++) {
+                NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = read_tree(bad[i]);
+
+                if (far_vertex.read(nb_json_root(t), &j))
+                        FAIL("%s", bad[i]);
+        }
+}
+
+TEST(a_list_may_be_empty)
+{
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *none = read_tree("{}");
+        NB_CLEANUP(nb_json_freep)
+        struct nb_json_tree *some =
+                read_tree("{\"customJobs\":[{" NAME "," LABELS "}],\"nextPageToken\":\"t\"}");
+        const char *token;
+        struct far_job j;
+
+        CHECK_INT(nb_json_size(far_vertex.read_list(nb_json_root(none), &token)), 0);
+        CHECK(!token);
+        CHECK(far_vertex.read(nb_json_index(far_vertex.read_list(nb_json_root(some), &token), 0),
+                              &j));
+        CHECK_STR(token, "t");
+        CHECK_INT(j.state, FAR_WAITING); /* a fresh job has no state yet */
+}
+
+TEST(ends)
+{
+#define EXIT "\"code\":3,\"message\":\"The replica exited with a non-zero status of 127. More\""
+        static const struct {
+                const char *job;
+                bool cancel;
+                enum run_class class;
+                bool look, must;
+                int status;
+        } cases[] = {
+                {"\"state\":\"JOB_STATE_SUCCEEDED\"", false, CLASS_PASSED, true, true, 0},
+                {"\"state\":\"JOB_STATE_SUCCEEDED\"", true, CLASS_PASSED, true, true, 0},
+                {"\"state\":\"JOB_STATE_FAILED\",\"error\":{" EXIT "}", false, CLASS_CELL_ERROR,
+                 true, false, 127},
+                {"\"state\":\"JOB_STATE_FAILED\",\"error\":{\"code\":3,\"message\":\"bad image\"}",
+                 false, CLASS_INFRASTRUCTURE, false, false, 0},
+                {"\"state\":\"JOB_STATE_FAILED\",\"error\":{\"code\":8,\"message\":\"x\"}", false,
+                 CLASS_INFRASTRUCTURE, false, false, 0},
+                {"\"state\":\"JOB_STATE_FAILED\",\"error\":{\"code\":13}", false,
+                 CLASS_INFRASTRUCTURE, false, false, 0},
+                {"\"state\":\"JOB_STATE_FAILED\",\"error\":{\"code\":4}", false, CLASS_TIMEOUT,
+                 false, false, 0},
+                {"\"state\":\"JOB_STATE_FAILED\"", false, CLASS_INFRASTRUCTURE, false, false, 0},
+                {"\"state\":\"JOB_STATE_CANCELLED\",\"error\":{\"code\":1}", true, CLASS_CANCELLED,
+                 false, false, 0},
+                {"\"state\":\"JOB_STATE_CANCELLED\",\"error\":{\"code\":1}", false, CLASS_CANCELLED,
+                 false, false, 0},
+                {"\"state\":\"JOB_STATE_CANCELLED\",\"error\":{\"code\":4}", false, CLASS_TIMEOUT,
+                 false, false, 0},
+                {"\"state\":\"JOB_STATE_CANCELLED\",\"startTime\":\"2026-01-01T00:00:00.5Z\","
+                 "\"endTime\":\"2026-01-01T00:01:00Z\"",
+                 false, CLASS_TIMEOUT, false, false, 0},
+                {"\"state\":\"JOB_STATE_EXPIRED\"", false, CLASS_INFRASTRUCTURE, false, false, 0},
+                {"\"state\":\"JOB_STATE_EXPIRED\",\"startTime\":\"2026-01-01T00:00:00Z\"", false,
+                 CLASS_TIMEOUT, false, false, 0},
+                {"\"state\":\"JOB_STATE_PARTIALLY_SUCCEEDED\"", false, CLASS_INFRASTRUCTURE, true,
+                 false, 0},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++) {
+                nb_auto_free char *text = nb_asprintf("{" NAME "," LABELS ",%s}", cases[i].job);
+                NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = read_tree(text);
+                struct far_job j;
+                struct far_end e;
+
+                CHECK(far_vertex.read(nb_json_root(t), &j));
+                CHECK(far_state_final(j.state));
+                far_vertex.end(&j, cases[i].cancel, 60 * NB_US_PER_S, &e);
+                if (e.class != cases[i].class || e.look != cases[i].look ||
+                    e.must != cases[i].must || e.status != cases[i].status)
+                        FAIL("%s: %s", cases[i].job, run_class_name(e.class));
+        }
+}
+
+TEST(no_room_is_told_from_too_many_requests)
+{
+        CHECK(far_vertex.no_room("The following quota metrics exceed quota limits: x"));
+        CHECK(!far_vertex.no_room("Quota exceeded for quota metric 'x' and limit 'y per minute'"));
+}
+
+NBTEST_MAIN()
