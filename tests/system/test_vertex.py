@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Notebooks as custom jobs of Vertex AI: the main job, and what may go wrong on the way.
+
+Real: the daemon, git, kernels (the stand-in's containers run the notebooks). Stand-in: the forge,
+and Google (tests/fakes/google_cloud.py, strict). Run it by google_fake/environment.py.
+"""
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import tempfile
+
+from harness import FAKES, Process, Repo, main, notebook, wait_for
+
+BUCKET, PROJECT, REGION = 'acme-nb', 'acme-notebooks', 'us-central1'
+IMAGE = 'gcr.io/deeplearning-platform-release/base-cpu:latest'
+OURS = 'us-docker.pkg.dev/deeplearning-platform-release/gcr.io/base-cpu:latest'
+
+
+class Google:
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='nbcid-google-')
+        self.proc = Process(os.path.join(FAKES, 'google_cloud.py'), '--directory', self.dir,
+                            '--bucket', BUCKET)
+        self.url = f'http://127.0.0.1:{self.proc.port}'
+
+    def executor(self, more=''):
+        return f'''[[executor]]
+name = "vertex"
+kind = "vertex"
+project = "{PROJECT}"
+region = "{REGION}"
+bucket = "{BUCKET}"
+credentials_file = "{self.dir}/service-account.json"
+container_uri = "docker.io/acme/notebooks:1"
+api_url = "{self.url}/{REGION}"
+storage_url = "{self.url}"
+token_url = "{self.url}/token"
+poll_interval = "200ms"
+{more}
+'''
+
+    def control(self, method, path, body=None):
+        c = http.client.HTTPConnection('127.0.0.1', self.proc.port, timeout=60)
+        try:
+            c.request(method, f'/__control/{path}', json.dumps(body) if body is not None else None)
+            r = c.getresponse()
+            text = r.read()
+            assert r.status == 200, (path, r.status, text)
+            return json.loads(text) if text else None
+        finally:
+            c.close()
+
+    def fault(self, op, kind, **more):
+        self.control('POST', 'faults', {'op': op, 'kind': kind, **more})
+
+    def rule(self, **rule):
+        self.control('POST', 'rules', rule)
+
+    def jobs(self):
+        jobs = self.control('GET', 'jobs')
+        return jobs['jobs'] if isinstance(jobs, dict) else jobs
+
+    def objects(self):
+        found = self.control('GET', f'objects?bucket={BUCKET}')
+        return found['objects'] if isinstance(found, dict) else found
+
+    def asked(self, op):
+        return self.control('GET', f'requests?op={op}')
+
+    def close(self):
+        self.proc.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def world(make, more='', limits='retries = 0'):
+    g = Google()
+    try:
+        w = make(repository='executor = "vertex"', limits=limits, extra=g.executor(more)).start(
+            env={'no_proxy': '*'})
+        yield g, w, Repo(w)
+    finally:
+        g.close()
+
+
+def nothing_left(g, w):
+    remote = os.path.join(w.state, 'remote', 'vertex')
+    wait_for('what was staged to be gone', lambda: not g.objects() and not os.listdir(remote))
+
+
+def restart(w):
+    w.stop(signal.SIGKILL)
+    w.start(env={'no_proxy': '*'})
+
+
+def the_main_job(make):
+    with world(make) as (g, w, repo):
+        toml = '[[job]]\nnotebook = "good.ipynb"\nparameters = { x = 41 }\n'
+        good = json.loads(notebook('x = 1', 'print(x + 1)', metadata={
+            'environment': {'uri': IMAGE, 'type': 'gcloud', 'name': 'base-cpu'}}))
+        good['cells'][0]['metadata']['tags'] = ['parameters']
+        after = repo.commit({'.nbcid.toml': toml, 'good.ipynb': json.dumps(good),
+                             'deep/bad.ipynb': notebook('1', 'raise ValueError("no")', '3')})
+        build = w.build(repo, repo.base, after)
+        ends = {j['notebook']: (j['state'], j['class'], j['cell']) for j in build['jobs']}
+        assert ends == {'good.ipynb': ('passed', 'passed', None),
+                        'deep/bad.ipynb': ('failed', 'cell_error', 2)}, build['jobs']
+        w.wait_status(after, 'nbcid', ['failure'])
+        s = w.statuses(after)
+        assert s['nbcid/deep/bad.ipynb']['description'] == 'cell 2: ValueError: no', s
+        done, _ = w.artifact(w.job(build, 'good.ipynb'), 'notebook')
+        assert '42' in json.dumps(json.loads(done)['cells'][-1]['outputs']), done
+        log, _ = w.artifact(w.job(build, 'good.ipynb'), 'log')
+        assert OURS in log.decode(), log
+        specs = {j['resource']['displayName'].split()[1]: j['resource'] for j in g.jobs()}
+        container = {n: r['jobSpec']['workerPoolSpecs'][0]['containerSpec']
+                     for n, r in specs.items()}
+        assert container['good.ipynb']['imageUri'] == OURS
+        assert container['good.ipynb']['args'][0] == 'nbexecutor'
+        assert container['deep/bad.ipynb']['command'][:2][0] == 'papermill'
+        for r in specs.values():
+            assert r['jobSpec']['scheduling']['disableRetries'] is True, r
+            assert r['jobSpec']['scheduling']['timeout'] == '7200s', r
+        nothing_left(g, w)
+        assert len(g.asked('vertex.customJobs.create')) == 2
+
+
+def no_image_is_the_notebooks_fault(make):
+    with world(make) as (g, w, repo):
+        w.stop()
+        w.config['extra'] = w.config['extra'].replace(
+            'container_uri = "docker.io/acme/notebooks:1"', '')
+        w.write_config()
+        w.start(env={'no_proxy': '*'})
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        job = build['jobs'][0]
+        assert (job['state'], job['class']) == ('failed', 'environment'), job
+        assert 'container_uri' in job['reason'], job
+        assert g.jobs() == []
+
+
+def a_lost_answer_is_looked_for(make):
+    with world(make) as (g, w, repo):
+        before = repo.base
+        for n, (fault, creates) in enumerate((
+                ({'kind': 'reset', 'when': 'after'}, 1),
+                ({'kind': 'status', 'status': 503, 'when': 'after'}, 1),
+                ({'kind': 'reset', 'when': 'before'}, 2),
+                ({'kind': 'status', 'status': 500, 'when': 'before'}, 2)), 1):
+            g.control('DELETE', 'requests')
+            g.control('POST', 'lists', {'lag': 2 - creates})
+            g.fault('vertex.customJobs.create', **fault)
+            after = repo.commit({'a.ipynb': notebook(str(n))})
+            build = w.build(repo, before, after)
+            assert build['state'] == 'passed', build
+            assert len(g.jobs()) == n, (fault, g.jobs())
+            assert len(g.asked('vertex.customJobs.create')) == creates, fault
+            nothing_left(g, w)
+            before = after
+
+
+def duplicates_are_ended(make):
+    with world(make) as (g, w, repo):
+        # Twice invisible: so a second one is submitted, and the first is found by a later look.
+        g.fault('vertex.customJobs.create', 'reset', when='after')
+        g.control('POST', 'lists', {'lag': 3})
+        build = w.build(repo, repo.base, repo.commit({
+            'a.ipynb': notebook('import time; time.sleep(20)')}))
+        assert build['state'] == 'passed', build
+        states = sorted(j['state'] for j in g.jobs())
+        assert states == ['JOB_STATE_CANCELLED', 'JOB_STATE_SUCCEEDED'], states
+
+
+def trouble_on_the_way(make):
+    with world(make) as (g, w, repo):
+        g.fault('vertex.customJobs.create', 'rate')
+        g.fault('vertex.customJobs.create', 'quota')
+        g.fault('vertex.customJobs.list', 'status', status=503)
+        g.fault('vertex.customJobs.list', 'rate', retry_after=0)
+        g.fault('vertex.customJobs.get', 'status', status=500)
+        g.fault('storage.objects.insert.multipart', 'status', status=503)
+        g.fault('storage.objects.media', 'corrupt')
+        g.fault('storage.objects.delete', 'status', status=503)
+        build = w.build(repo, repo.base, repo.commit({
+            'a.ipynb': notebook('import time; time.sleep(2)')}))
+        assert build['state'] == 'passed', build
+        assert len(g.jobs()) == 1
+        nothing_left(g, w)
+
+
+def ends_of_jobs(make):
+    ends = [
+        ({'no_output': True}, 'errored', 'infrastructure', 'left no notebook'),
+        ({'replace_output': '{"cells": ['}, 'errored', 'infrastructure', 'broken'),
+        ({'stockout': True}, 'errored', 'infrastructure', 'no machine'),
+        ({'preempt_after': 0}, 'errored', 'infrastructure', 'no machine'),
+        ({'mode': 'timer', 'outcome': 'EXPIRED', 'code': 4, 'message': 'x'}, 'timed_out', 'timeout',
+         'timed out'),
+        ({'mode': 'timer', 'outcome': 'PARTIALLY_SUCCEEDED', 'code': 2}, 'errored',
+         'infrastructure', 'in part'),
+        ({'mode': 'timer', 'outcome': 'FAILED', 'code': 13, 'message': 'internal'}, 'errored',
+         'infrastructure', 'internal'),
+        ({'mode': 'timer', 'outcome': 'FAILED'}, 'errored', 'infrastructure', 'no notebook'),
+        ({'delete_after_end': True}, 'errored', 'lost', 'deleted')]
+    with world(make, 'slots = 20', 'retries = 0\njobs_per_repository = 20') as (g, w, repo):
+        for n, (rule, *_) in enumerate(ends):
+            g.rule(display_name=f'*{n}.ipynb', **rule)
+        build = w.build(repo, repo.base, repo.commit(
+            {f'{n}.ipynb': notebook('1') for n in range(len(ends))}), timeout=240)
+        for n, (rule, state, cls, text) in enumerate(ends):
+            job = w.job(build, f'{n}.ipynb')
+            assert (job['state'], job['class']) == (state, cls), (rule, job)
+            assert text in job['reason'], (rule, job)
+        nothing_left(g, w)
+
+
+def cancelled(make):
+    with world(make) as (g, w, repo):
+        w.push(repo, repo.base, repo.commit({
+            'a.ipynb': notebook('print("begun")', 'import time; time.sleep(600)')}))
+        wait_for('the job to run', lambda: any(j['state'] == 'JOB_STATE_RUNNING'
+                                               for j in g.jobs()))
+        g.fault('vertex.customJobs.cancel', 'status', status=503)
+        assert w.post('/api/v1/builds/1/cancel')[0] == 202
+        build = w.wait_build(1)
+        assert build['jobs'][0]['state'] == 'cancelled', build
+        assert [j['state'] for j in g.jobs()] == ['JOB_STATE_CANCELLED']
+        nothing_left(g, w)
+
+
+def cancelled_while_there_is_no_room(make):
+    with world(make) as (g, w, repo):
+        g.fault('vertex.customJobs.create', 'quota', times=None)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        wait_for('a refusal', lambda: g.asked('vertex.customJobs.create'))
+        assert w.get('/api/v1/builds/1')['state'] == 'running', 'quota waits without failing'
+        assert w.post('/api/v1/builds/1/cancel')[0] == 202
+        assert w.wait_build(1)['jobs'][0]['state'] == 'cancelled'
+        assert g.jobs() == []
+        nothing_left(g, w)
+
+
+def killed_at_any_moment(make):
+    """The daemon dies while a request is on its way, whether it will have its effect or not."""
+    with world(make) as (g, w, repo):
+        before = repo.base
+        for n, op in enumerate((
+                'storage.objects.insert.multipart', 'vertex.customJobs.create',
+                'vertex.customJobs.list', 'vertex.customJobs.get', 'storage.objects.media',
+                'storage.objects.list', 'storage.objects.delete'), 1):
+            g.control('DELETE', 'faults')
+            g.fault(op, 'none', delay=1.5)
+            after = repo.commit({'a.ipynb': notebook(f'print({n})')})
+            w.push(repo, before, after)
+            wait_for(op, lambda: any(f['taken'] for f in g.control('GET', 'faults')))
+            restart(w)
+            build = w.wait_build(n)
+            assert build['state'] == 'passed', (op, build)
+            assert len(g.jobs()) == n, (op, g.jobs())
+            nothing_left(g, w)
+            before = after
+
+
+def killed_while_it_runs(make):
+    with world(make) as (g, w, repo):
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(3)')}))
+        for state in ('JOB_STATE_QUEUED', 'JOB_STATE_RUNNING'):
+            wait_for(state, lambda: any(state in (j['state'], 'JOB_STATE_QUEUED')
+                                        for j in g.jobs()))
+            restart(w)
+        w.stop(signal.SIGKILL)
+        wait_for('its end', lambda: any(j['state'] == 'JOB_STATE_SUCCEEDED' for j in g.jobs()))
+        w.start(env={'no_proxy': '*'})
+        assert w.wait_build(1)['state'] == 'passed'
+        assert len(g.asked('vertex.customJobs.create')) == 1
+        nothing_left(g, w)
+
+
+main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
+      duplicates_are_ended, trouble_on_the_way, ends_of_jobs, cancelled,
+      cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs])
