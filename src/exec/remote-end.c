@@ -51,12 +51,10 @@ static void on_fetched(void *arg, const struct blob_object *o, const struct nb_e
                            "the notebook at the output's address is older than the input");
         } else if (!err) {
                 fetched(u);
-        } else if (err->code == NB_E_NOTFOUND) {
-                far_look(u);
         } else if (nb_errc_policy(err->code)->retry && ++u->fetches < FETCH_TRIES) {
                 loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
-        } else if (u->end.class == CLASS_CANCELLED) {
-                far_look(u);
+        } else if (err->code == NB_E_NOTFOUND || u->end.class == CLASS_CANCELLED) {
+                far_look(u); /* there is none, or nobody needs it */
         } else {
                 far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
         }

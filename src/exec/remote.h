@@ -85,16 +85,16 @@ extern const struct far_kind far_vertex;
 int far_open(const struct far_kind *kind, const struct exec_ops *ops,
              const struct config_executor *cfg, const struct exec_deps *deps, struct exec **ret,
              struct nb_err *err);
-void far_close(struct exec *x);
-int far_start(struct exec *x, const struct exec_job *job, exec_event_fn fn, void *arg,
+void far_close(struct exec *base);
+int far_start(struct exec *base, const struct exec_job *job, exec_event_fn fn, void *arg,
               struct exec_run **ret, struct nb_err *err);
-int far_attach(struct exec *x, const char *ref, exec_event_fn fn, void *arg, struct exec_run **ret,
-               struct nb_err *err);
+int far_attach(struct exec *base, const char *ref, exec_event_fn fn, void *arg,
+               struct exec_run **ret, struct nb_err *err);
 int far_cancel(struct exec_run *run, struct nb_err *err);
 int far_collect(struct exec_run *run, int dirfd, struct nb_err *err);
 void far_release(struct exec_run *run);
-void far_forget(struct exec *x, const char *ref);
-void far_sweep(struct exec *x, bool (*keep)(void *arg, const char *ref), void *arg);
+void far_forget(struct exec *base, const char *ref);
+void far_sweep(struct exec *base, bool (*keep)(void *arg, const char *ref), void *arg);
 
 /* Pure: a label that names ref or its installation: lower case letters, digits,
  * '_' and '-', at most 63 of them; what does not fit becomes its hash. */
