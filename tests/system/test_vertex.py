@@ -280,6 +280,27 @@ def killed_while_it_runs(make):
         nothing_left(g, w)
 
 
+def stopped_in_the_middle(make):
+    """SIGTERM leaves what runs to the next start."""
+    with world(make) as (g, w, repo):
+        before = repo.base
+        for n, op in enumerate(('storage.objects.insert.multipart', 'vertex.customJobs.create',
+                                'vertex.customJobs.list', 'storage.objects.media'), 1):
+            g.control('DELETE', 'faults')
+            g.fault(op, 'none', delay=1.5)
+            after = repo.commit({'a.ipynb': notebook(f'print({n})')})
+            w.push(repo, before, after)
+            wait_for(op, lambda: any(f['taken'] for f in g.control('GET', 'faults')))
+            assert w.stop() == 0, op
+            w.start(env={'no_proxy': '*'})
+            assert w.wait_build(n)['state'] == 'passed', op
+            assert len(g.jobs()) == n, (op, g.jobs())
+            before = after
+        nothing_left(g, w)
+        assert w.stop() == 0
+
+
 main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
       duplicates_are_ended, trouble_on_the_way, ends_of_jobs, cancelled,
-      cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs])
+      cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
+      stopped_in_the_middle])
