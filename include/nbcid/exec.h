@@ -56,6 +56,7 @@ struct exec_deps { /* borrowed; outlive the executor */
         const char *const *hide; /* what jobs must not see; NULL-terminated, or NULL */
         uint64_t environments_max, build_timeout_us; /* 0: what the runner thinks best */
         const char *index_url, *pip_config;          /* or NULL */
+        uint64_t overdue_us; /* for tests: a run that takes longer has hung; 0: by the timeouts */
 };
 
 struct exec_ops {
@@ -78,7 +79,8 @@ struct exec_ops {
         /* After FINISHED: link or copy "executed.ipynb", "log.txt",
          * "environment.json", "environment.lock" and "environment.log.txt" into
          * dirfd, as far as they exist; repeatable until forget().  Contents are a
-         * stranger's: only regular files are taken. */
+         * stranger's: only regular files are taken.  NB_E_LIMIT: the notebook has
+         * more than run->max_executed bytes and was not taken; the others were. */
         int (*collect)(struct exec_run *run, int dirfd, struct nb_err *err);
         /* Free the handle, without another event; fine from its own event.  A run
          * that lives goes on, for attach() by the next process. */
@@ -98,6 +100,7 @@ struct exec {
 };
 struct exec_run {
         struct exec *exec;
+        uint64_t max_executed; /* set by the caller before collect(); 0: any size */
 };
 
 /* The executor of that configuration's kind; cfg is borrowed and lives longer.

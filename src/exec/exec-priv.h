@@ -29,3 +29,12 @@ struct exec_spawn { /* borrowed */
 };
 /* Start its runner; *ret is a child of ours. */
 int exec_spawn_runner(const struct exec_spawn *s, pid_t *ret, struct nb_err *err);
+
+/* ---- rundir.c ---- */
+
+/* When its runner is to be killed, by the monotonic clock, which counts on
+ * through a restart of ours; UINT64_MAX: never. */
+int exec_rundir_put_deadline(const char *run_dir, uint64_t deadline_us, struct nb_err *err);
+uint64_t exec_rundir_deadline(const char *run_dir);
+/* See collect() in exec.h. */
+int exec_rundir_collect(const char *run_dir, uint64_t max_executed, int dirfd, struct nb_err *err);

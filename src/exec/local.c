@@ -31,7 +31,11 @@
 #define EVENTS_EVERY_US (300 * NB_US_PER_MS)
 #define EVENT_LINE_MAX (64 * 1024)
 #define ATTACH_EVERY_US (50 * NB_US_PER_MS)
-#define ATTACH_TIMEOUT_US (5 * NB_US_PER_S) /* from a runner's lock to its "started" */
+#define ATTACH_TIMEOUT_US (5 * NB_US_PER_S)   /* from a runner's lock to its "started" */
+#define BUILD_TIMEOUT_US (1800 * NB_US_PER_S) /* of the runner, when nothing is configured */
+#define SPARE_US (600 * NB_US_PER_S)          /* for all that a runner does beside */
+#define CANCEL_US (120 * NB_US_PER_S)         /* from "end" to the end */
+#define KILL_US (30 * NB_US_PER_S)            /* from SIGKILL to the end */
 
 struct local {
         struct exec base;           /* first */
@@ -50,6 +54,8 @@ struct local_run {
         pid_t child; /* to be reaped; 0: not our child */
         pid_t runner;
         uint64_t attach_until_us; /* "started" is waited for as long */
+        uint64_t deadline_us;     /* when the runner is killed; UINT64_MAX: never */
+        bool overdue;             /* it was */
         bool cancel_asked;
         bool telling, released; /* released from inside its own event: freed after it */
         struct loop_source *ended, *timer;
@@ -222,21 +228,14 @@ static void local_release(struct exec_run *run)
                 run_free(u);
 }
 
-static void run_tick(void *arg)
+static struct run_result lost_result(const struct local_run *u)
 {
-        struct local_run *u = arg;
-
-        if (read_events(u))
-                loop_timer_arm(u->timer, EVENTS_EVERY_US);
-        else
-                run_free(u);
-}
-
-static struct run_result lost_result(void)
-{
-        return (struct run_result){.class = CLASS_LOST,
-                                   .reason =
-                                           nb_strdup("the runner was killed before it could tell")};
+        return (struct run_result){
+                .class = CLASS_LOST,
+                .reason = nb_strdup(u->overdue ? "the runner hung, long after all that it "
+                                                 "waits for had to end, and was killed"
+                                               : "the runner was killed before it could "
+                                                 "tell")};
 }
 
 static void run_ended(void *arg)
@@ -254,11 +253,57 @@ static void run_ended(void *arg)
         u->pidfd = -1;
         if (kept && !u->finished) {
                 run_result_done(&u->result);
-                u->result = lost_result();
+                u->result = lost_result(u);
                 exec_cgroup_remove(u->local->cgroup, u->runner);
         }
         if (!kept || !tell(u, &(struct exec_event){.kind = EXEC_FINISHED, .result = &u->result}))
                 run_free(u);
+}
+
+/* A runner keeps all deadlines itself; one that is stopped, or waits for a disk
+ * that does not answer, keeps none, and would have its slot for ever.  false:
+ * nothing is left to watch. */
+static bool run_hurry(struct local_run *u)
+{
+        uint64_t now = nb_mono_us(&nb_clock_real);
+
+        if (now < u->deadline_us)
+                return true;
+        if (u->overdue) {
+                /* Whatever keeps it in the kernel, it does nothing any more when that is over. */
+                nb_log(LOG_ERR, "a runner cannot be killed; its run is given up",
+                       NB_F_STR("directory", u->dir), NB_F_INT("pid", u->runner));
+                run_ended(u);
+                return false;
+        }
+        nb_log(LOG_WARNING, "a runner that hangs is killed", NB_F_STR("directory", u->dir),
+               NB_F_INT("pid", u->runner));
+        u->overdue = true;
+        u->deadline_us = now + KILL_US;
+        (void)syscall(SYS_pidfd_send_signal, u->pidfd, SIGKILL, NULL, 0);
+        return true;
+}
+
+static void run_tick(void *arg)
+{
+        struct local_run *u = arg;
+
+        if (!read_events(u))
+                run_free(u);
+        else if (run_hurry(u))
+                loop_timer_arm(u->timer, EVENTS_EVERY_US);
+}
+
+/* When a runner that started now has hung.  It waits for another that builds its
+ * environment as long as the job may run, then builds, then runs. */
+static uint64_t deadline_from(const struct local *l, const struct exec_job *job)
+{
+        uint64_t build = l->deps.build_timeout_us ? l->deps.build_timeout_us : BUILD_TIMEOUT_US;
+        uint64_t all = l->deps.overdue_us ? l->deps.overdue_us
+                                          : 2 * job->timeout_us + 2 * build + SPARE_US;
+
+        return job->timeout_us || l->deps.overdue_us ? nb_mono_us(&nb_clock_real) + all
+                                                     : UINT64_MAX;
 }
 
 static void local_run_freep(struct local_run **u)
@@ -279,6 +324,7 @@ static int run_make(struct local *l, const char *ref, exec_event_fn fn, void *ar
         u->fn = fn;
         u->arg = arg;
         u->pidfd = u->events_fd = -1;
+        u->deadline_us = UINT64_MAX;
         u->line = NB_BUF(EVENT_LINE_MAX);
         u->dir = nb_asprintf("%s/%s", l->runs_dir, ref);
         if (!u->dir) {
@@ -336,12 +382,15 @@ static int local_start(struct exec *x, const struct exec_job *job, exec_event_fn
                 return errno == EEXIST
                                ? nb_fail(err, NB_E_CONFLICT, "run %s was started before", job->ref)
                                : nb_fail_errno(err, errno, "%s", u->dir);
-        r = exec_spawn_runner(&(struct exec_spawn){.cfg = &l->cfg,
-                                                   .deps = &l->deps,
-                                                   .cgroup = l->cgroup,
-                                                   .job = job,
-                                                   .dir = u->dir},
-                              &u->child, err);
+        u->deadline_us = deadline_from(l, job);
+        r = exec_rundir_put_deadline(u->dir, u->deadline_us, err);
+        if (r == 0)
+                r = exec_spawn_runner(&(struct exec_spawn){.cfg = &l->cfg,
+                                                           .deps = &l->deps,
+                                                           .cgroup = l->cgroup,
+                                                           .job = job,
+                                                           .dir = u->dir},
+                                      &u->child, err);
         if (r == 0) {
                 u->runner = u->child;
                 u->pidfd = (int)syscall(SYS_pidfd_open, u->child, 0);
@@ -454,6 +503,7 @@ static int local_attach(struct exec *x, const char *ref, exec_event_fn fn, void 
                 r = nb_rm_tree(AT_FDCWD, u->dir, err);
                 return r < 0 ? r : nb_fail(err, NB_E_NOTFOUND, "run %s never began", ref);
         }
+        u->deadline_us = exec_rundir_deadline(u->dir);
         r = attach_later(u, err);
         if (r < 0)
                 return r;
@@ -464,7 +514,10 @@ static int local_attach(struct exec *x, const char *ref, exec_event_fn fn, void 
 static int local_cancel(struct exec_run *run, struct nb_err *err)
 {
         struct local_run *u = (struct local_run *)run;
+        uint64_t hurried = nb_mono_us(&nb_clock_real) + CANCEL_US;
 
+        if (!u->cancel_asked && !u->overdue && hurried < u->deadline_us)
+                u->deadline_us = hurried;
         u->cancel_asked = true;
         if (u->pidfd < 0)
                 return 0; /* over already, or asked as soon as it is found */
@@ -473,57 +526,9 @@ static int local_cancel(struct exec_run *run, struct nb_err *err)
         return 0;
 }
 
-/* Nothing there, or something that is not for us: that is an answer.  Out of
- * descriptors or memory is none, and a passed run must not be lost for it. */
-static int not_there(const char *what, struct nb_err *err)
-{
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO)
-                return nb_fail_errno(err, errno, "collect %s", what);
-        return 0;
-}
-
-/* A job may have put anything there, or shut us out: only a regular file is
- * taken, by its own descriptor, and made readable. */
-static int collect_one(int from, const char *name, int to, struct nb_err *err)
-{
-        nb_auto_fd int fd = openat(from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-        char path[64];
-        struct stat st;
-
-        if (fd < 0)
-                return not_there(name, err);
-        if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-                return 0;
-        (void)nb_fmt(path, sizeof(path), "/proc/self/fd/%d", fd);
-        (void)chmod(path, 0600);
-        return nb_wrap(err, nb_link_or_copy(from, name, to, name, err), "collect %s", name);
-}
-
 static int local_collect(struct exec_run *run, int dirfd, struct nb_err *err)
 {
-        static const char *const names[] = {"log.txt", "environment.json", "environment.lock",
-                                            "environment.log.txt"};
-        struct local_run *u = (struct local_run *)run;
-        nb_auto_fd int dir = open(u->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        nb_auto_fd int closed = -1, out = -1;
-        char path[64];
-        int r = 0;
-
-        if (dir < 0)
-                return not_there(u->dir, err);
-        for (size_t i = 0; r == 0 && i < NB_ARRAY_SIZE(names); i++)
-                r = collect_one(dir, names[i], dirfd, err);
-        if (r < 0)
-                return r;
-        closed = openat(dir, "out", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (closed < 0)
-                return not_there("out", err);
-        (void)nb_fmt(path, sizeof(path), "/proc/self/fd/%d", closed);
-        (void)chmod(path, 0700);
-        out = openat(dir, "out", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (out < 0)
-                return not_there("out", err);
-        return collect_one(out, "executed.ipynb", dirfd, err);
+        return exec_rundir_collect(((struct local_run *)run)->dir, run->max_executed, dirfd, err);
 }
 
 static void local_forget(struct exec *x, const char *ref)

@@ -144,6 +144,7 @@ static int collect_into(struct run *u, struct nb_err *err)
         for (size_t i = 0; i < NB_ARRAY_SIZE(names); i++)
                 if (unlinkat(dir, names[i], 0) < 0 && errno != ENOENT)
                         return nb_fail_errno(err, errno, "%s/%s", u->artifacts, names[i]);
+        u->handle->max_executed = u->config->max_notebook + u->config->max_output;
         return u->handle->exec->ops->collect(u->handle, dir, err);
 }
 

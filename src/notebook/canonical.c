@@ -114,8 +114,21 @@ bool canonical_is_marker(const char *s)
         return any;
 }
 
-/* One space between what it is made of, but for parentheses; strings in double
- * quotes where they can be. */
+/* A string in double quotes where it can be; tabs are spaces as elsewhere. */
+static int put_token(struct nb_buf *b, const char *s, size_t n)
+{
+        bool other = *s == '\'' && !memchr(s, '"', n);
+        int r = 0;
+
+        for (size_t i = 0; i < n && r == 0; i++) {
+                char c = s[i] == '\t' ? ' ' : s[i];
+
+                r = nb_buf_putc(b, other && c == '\'' ? '"' : c);
+        }
+        return r;
+}
+
+/* One space between what it is made of, but for parentheses. */
 static int put_marker(struct nb_buf *b, const char *s)
 {
         int r = nb_buf_puts(b, " ; ");
@@ -123,13 +136,11 @@ static int put_marker(struct nb_buf *b, const char *s)
 
         for (s += strspn(s, BLANK); *s && r == 0; s += strspn(s, BLANK)) {
                 size_t n = token_len(s);
-                bool other = *s == '\'' && !memchr(s, '"', n);
 
                 if (!glue && *s != ')')
                         r = nb_buf_putc(b, ' ');
                 if (r == 0)
-                        r = other ? nb_buf_printf(b, "\"%.*s\"", (int)(n - 2), s + 1)
-                                  : nb_buf_append(b, s, n);
+                        r = put_token(b, s, n);
                 glue = *s == '(';
                 s += n;
         }

@@ -160,7 +160,7 @@ static bool is_archive(const char *s, size_t n)
 static unsigned kind_of(const char *s)
 {
         static const char *const vcs[] = {"git+", "hg+", "svn+", "bzr+", "git:"};
-        size_t scheme = scheme_len(s), word = strcspn(s, " \t;");
+        size_t scheme = scheme_len(s), word = strcspn(s, " \t;"), all = strcspn(s, ";");
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(vcs); i++)
                 if (strncasecmp(s, vcs[i], strlen(vcs[i])) == 0)
@@ -169,8 +169,11 @@ static unsigned kind_of(const char *s)
                 return REQUIREMENTS_FILE;
         if (scheme > 0)
                 return REQUIREMENTS_URL;
-        /* "name[x]/" is no name either; a '/' in a version or marker is no path */
-        if (s[0] == '.' || s[0] == '/' || s[0] == '~' || s[0] == '\\' || is_archive(s, word) ||
+        while (all > 0 && strchr(BLANK, s[all - 1]))
+                all--;
+        /* To pip "a>= 1.zip" is a file.  "name[x]/" is no name either; a '/' in a version or
+         * marker is no path. */
+        if (s[0] == '.' || s[0] == '/' || s[0] == '~' || s[0] == '\\' || is_archive(s, all) ||
             (strcspn(s, "/\\") < word && strcspn(s, "/\\") < strcspn(s, "<>=!([\"'")))
                 return REQUIREMENTS_FILE;
         return 0;

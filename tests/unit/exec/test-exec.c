@@ -143,7 +143,8 @@ static void on_event(void *arg, struct exec_run *run, const struct exec_event *e
         seen->result = (struct run_result){.class = ev->result->class,
                                            .cell = ev->result->cell,
                                            .ename = nb_strdup(ev->result->ename),
-                                           .evalue = nb_strdup(ev->result->evalue)};
+                                           .evalue = nb_strdup(ev->result->evalue),
+                                           .reason = nb_strdup(ev->result->reason)};
         if (seen->release_when_finished)
                 run->exec->ops->release(run);
 }
@@ -513,6 +514,41 @@ TEST(a_killed_runner_is_lost_and_takes_all_with_it)
         }
 }
 
+TEST(a_runner_that_hangs_does_not_keep_its_slot)
+{
+        struct side s = side_new(true);
+        nb_auto_free char *started = nb_asprintf("%s/runs/r-1/started", s.state_dir);
+        uint64_t until = nb_mono_us(&nb_clock_real) + PATIENCE_US;
+        struct seen seen = {0};
+        struct exec_run *run;
+        struct nb_err err;
+        pid_t runner;
+
+        if (!have_nbclient()) {
+                side_done(&s);
+                return;
+        }
+        s.deps.overdue_us = 5 * NB_US_PER_S;
+        side_restart(&s);
+        put_notebook(&s, "slow.ipynb", slow);
+        CHECK_OK(start(&s, "r-1", "slow.ipynb", &seen, &run, &err), &err);
+        while (access(started, F_OK) < 0 && nb_mono_us(&nb_clock_real) < until)
+                CHECK_OK(loop_step(s.loop, 20 * NB_US_PER_MS, &err), &err);
+        runner = runner_of(&s, "r-1");
+        CHECK(kill(runner, SIGSTOP) == 0);
+        /* The next process knows until when, too. */
+        s.exec->ops->release(run);
+        s.deps.overdue_us = 0;
+        side_restart(&s);
+        CHECK_OK(attach(&s, "r-1", &seen, &run, &err), &err);
+        step_until(&s, &seen.finished);
+        CHECK_INT(seen.result.class, CLASS_LOST);
+        CHECK(strstr(seen.result.reason, "the runner hung"));
+        s.exec->ops->release(run);
+        CHECK(waitpid(runner, NULL, 0) == runner);
+        side_done(&s);
+}
+
 TEST(a_start_that_came_to_nothing_cannot_come_back)
 {
         struct side s = side_new(true);
@@ -637,6 +673,16 @@ TEST(collect_takes_no_links_and_opens_what_was_closed)
         CHECK_OK(s.exec->ops->collect(run, target, &err), &err);
         CHECK(fstatat(target, "executed.ipynb", &st, AT_SYMLINK_NOFOLLOW) == 0);
         CHECK_INT(st.st_mode & 0777, 0600);
+
+        /* sparse, and larger than a notebook may be */
+        CHECK(unlinkat(target, "executed.ipynb", 0) == 0 && truncate(nb, INT64_C(1) << 40) == 0);
+        run->max_executed = 1 << 20;
+        CHECK_ERR(s.exec->ops->collect(run, target, &err), &err, NB_E_LIMIT,
+                  "executed.ipynb has 1099511627776 bytes");
+        CHECK(fstatat(target, "executed.ipynb", &st, AT_SYMLINK_NOFOLLOW) < 0);
+        CHECK(truncate(nb, 1 << 20) == 0);
+        CHECK_OK(s.exec->ops->collect(run, target, &err), &err);
+        CHECK(fstatat(target, "executed.ipynb", &st, AT_SYMLINK_NOFOLLOW) == 0);
         s.exec->ops->release(run);
         side_done(&s);
 }

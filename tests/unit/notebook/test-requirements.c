@@ -145,6 +145,7 @@ TEST(what_is_not_allowed_is_refused_by_name)
                 {"./b", REQUIREMENTS_FILE, "a file or directory"},
                 {"b/c", REQUIREMENTS_FILE, "a file or directory"},
                 {"b.tar.gz", REQUIREMENTS_FILE, "a file or directory"},
+                {"b>= 1.tar.gz ; os_name == 'x'", REQUIREMENTS_FILE, "a file or directory"},
                 {"/opt/b", REQUIREMENTS_FILE, "a file or directory"},
                 {"../../b", 0, "it is outside the repository"},
                 {"~/b", 0, "it is outside the repository"},
