@@ -2,10 +2,16 @@
 
 /* test-environment.c - which environment the jobs of a push get */
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <nbcid/fs.h>
 #include <nbcid/git.h>
+#include <nbcid/sandbox.h>
 #include <nbcid/str.h>
 
 #include "../../src/flow/flow-priv.h"
+#include "../../src/runner/env-priv.h"
 #include "nbtest.h"
 #include "world.h"
 
@@ -14,7 +20,7 @@
 struct found {
         int64_t build;
         const char *notebook;
-        char environment[4096], reason[1024];
+        char environment[4096], reason[1024], findings[4096];
         enum job_state state;
         enum run_class class;
 };
@@ -27,6 +33,7 @@ static int find_job(void *arg, const struct view_job *j)
                 return 0;
         snprintf(f->environment, sizeof(f->environment), "%s", j->environment);
         snprintf(f->reason, sizeof(f->reason), "%s", j->reason ? j->reason : "");
+        snprintf(f->findings, sizeof(f->findings), "%s", j->findings ? j->findings : "");
         f->state = j->state;
         f->class = j->class;
         return 0;
@@ -157,6 +164,66 @@ TEST(a_plan_ends_when_its_build_is_cancelled)
         CHECK_INT(plan_make(w.config, "github", &build, &files, &gate, &plan, &err),
                   -NB_E_NOTFOUND); /* it began to read */
         plan_files_done(&files);
+        world_done(&w);
+}
+
+/* The environment of "flask", as if a run had built it: its Python finds nothing
+ * wrong with any cell. */
+static void build_flask(struct world *w)
+{
+        static const char key[] =
+                "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        static const char python[] =
+                "#!/usr/bin/python3\nimport sys\nwhile True:\n"
+                "    head = sys.stdin.buffer.readline().split()\n"
+                "    if not head:\n        break\n"
+                "    for _ in range(int(head[1])):\n"
+                "        sys.stdin.buffer.read(int(sys.stdin.buffer.readline().split()[1]))\n"
+                "    print('[]', flush=True)\n";
+        static char requirements[] = "flask\n";
+        const struct nb_environment e = {.requirements = requirements};
+        nb_auto_free char *dir = nb_asprintf("%s/environments", w->config->state_dir);
+        nb_auto_free char *bin = nb_asprintf("%s/%s/bin", dir, key);
+        nb_auto_free char *file = nb_asprintf("%s/python", bin);
+        nb_auto_free char *mark = nb_asprintf("%s/%s/pyvenv.cfg", dir, key);
+        nb_auto_free char *manifest = nb_asprintf("%s/%s.json", dir, key);
+        NB_CLEANUP(env_store_done) struct env_store store = ENV_STORE_NONE;
+        nb_auto_free char *own = NULL;
+        struct nb_err err;
+
+        CHECK_OK(env_store_open(dir, &store, &err), &err);
+        CHECK_OK(nb_mkdirs(AT_FDCWD, bin, 0755, &err), &err);
+        CHECK_OK(nb_write_file(AT_FDCWD, file, python, strlen(python), 0755, false, &err), &err);
+        CHECK_OK(nb_write_file(AT_FDCWD, mark, "", 0, 0644, false, &err), &err);
+        CHECK_OK(nb_write_file(AT_FDCWD, manifest, "{}", 2, 0600, false, &err), &err);
+        CHECK_OK(sandbox_find_program(w->config->executors[0].python, &own, &err), &err);
+        env_asked_note(&store, own, &e, key);
+}
+
+TEST(syntax_is_what_the_environments_own_python_says)
+{
+        nb_auto_free char *origin = origin_make(
+                "mkdir -p new none bad; nb new/a.ipynb 'x = ('; nb none/b.ipynb 'x = ('; "
+                "nb bad/c.ipynb 'x = ('; echo ' Flask' >new/requirements.txt; "
+                "echo '-e ../..' >bad/requirements.txt; "
+                "git add .; git commit -qm x; git push -q origin main");
+        struct found f;
+        struct world w;
+
+        world_init(&w, "python", origin);
+        build_flask(&w);
+        push_all(&w, origin);
+        f = job_of(&w, 1, "new/a.ipynb");
+        CHECK_INT(f.state, JOB_PASSED);
+        CHECK_STR(f.findings, "[]");
+        f = job_of(&w, 1, "none/b.ipynb");
+        CHECK_INT(f.class, CLASS_CHECK);
+        CHECK(strstr(f.findings, "'(' was never closed"));
+        /* what has no environment has findings all the same */
+        f = job_of(&w, 1, "bad/c.ipynb");
+        CHECK_INT(f.class, CLASS_ENVIRONMENT);
+        CHECK(strstr(f.findings, "'(' was never closed"));
+        world_stop(&w);
         world_done(&w);
 }
 
