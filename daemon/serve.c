@@ -158,6 +158,26 @@ static bool same_words(const struct nb_strv *a, const struct nb_strv *b)
         return same;
 }
 
+static bool same_place(const struct config_place *a, const struct config_place *b)
+{
+        return nb_streq(a->region, b->region) && nb_streq(a->machine_type, b->machine_type) &&
+               nb_streq(a->accelerator_type, b->accelerator_type) &&
+               a->accelerator_count == b->accelerator_count && a->spot == b->spot;
+}
+
+static bool same_lists(const struct config_vertex *a, const struct config_vertex *b)
+{
+        bool same = a->n_fallbacks == b->n_fallbacks && a->n_rules == b->n_rules;
+
+        for (size_t i = 0; same && i < a->n_fallbacks; i++)
+                same = same_place(&a->fallbacks[i], &b->fallbacks[i]);
+        for (size_t i = 0; same && i < a->n_rules; i++)
+                same = nb_streq(a->rules[i].image, b->rules[i].image) &&
+                       same_words(&a->rules[i].run, &b->rules[i].run) &&
+                       a->rules[i].entrypoint == b->rules[i].entrypoint;
+        return same;
+}
+
 static bool same_vertex(const struct config_vertex *a, const struct config_vertex *b)
 {
         return nb_streq(a->project, b->project) && nb_streq(a->region, b->region) &&
@@ -173,7 +193,9 @@ static bool same_vertex(const struct config_vertex *a, const struct config_verte
                nb_streq(a->storage_url, b->storage_url) && nb_streq(a->token_url, b->token_url) &&
                a->spot == b->spot && nb_streq(a->disk_type, b->disk_type) &&
                a->disk_gb == b->disk_gb && same_words(&a->run, &b->run) &&
-               a->poll_us == b->poll_us && a->queue_max_us == b->queue_max_us;
+               a->poll_us == b->poll_us && a->queue_max_us == b->queue_max_us &&
+               nb_streq(a->logging_url, b->logging_url) && a->workspace == b->workspace &&
+               a->max_workspace == b->max_workspace && same_lists(a, b);
 }
 
 static bool same_house(const struct config *a, const struct config *b, const char **ret_key)

@@ -55,6 +55,27 @@ const char *sandbox_kind_name(enum sandbox_kind k);
 /* NB_E_INVALID, with the names that there are. */
 int sandbox_kind_parse(const char *s, enum sandbox_kind *ret, struct nb_err *err);
 
+/* What of the checkout beside the notebook goes to an executor that does not
+ * see our disk. */
+enum workspace_kind { WORKSPACE_NONE, WORKSPACE_ARCHIVE, WORKSPACE_FOLDER, WORKSPACE_KIND__COUNT };
+const char *workspace_kind_name(enum workspace_kind k);
+bool workspace_kind_parse(const char *s, enum workspace_kind *ret);
+
+/* A kind of machine, and where. */
+struct config_place {
+        char *region, *machine_type;
+        char *accelerator_type; /* or NULL */
+        uint32_t accelerator_count;
+        bool spot;
+};
+
+/* [[executor.rule]]: how images of a name run notebooks */
+struct config_rule {
+        char *image; /* glob */
+        struct nb_strv run;
+        bool entrypoint; /* run goes to the image's own entry point, and does not replace it */
+};
+
 /* [[executor]] of kind "vertex": notebooks as custom jobs of Vertex AI.  Texts
  * are NULL when not said. */
 struct config_vertex {
@@ -66,14 +87,25 @@ struct config_vertex {
         char *container_uri;        /* the image of notebooks that name none */
         char *image;                /* the image of all, whatever they name */
         char *service_account, *network;
-        char *api_url, *storage_url, *token_url;
+        char *api_url; /* may have "{region}" in it */
+        char *storage_url, *token_url, *logging_url;
         bool spot;
-        char *disk_type;       /* default "pd-ssd" */
-        uint32_t disk_gb;      /* default 100 */
-        struct nb_strv run;    /* words of the command; empty: by image */
-        uint64_t poll_us;      /* the shortest pause between two looks; default 5 s */
-        uint64_t queue_max_us; /* a machine is waited for as long; default 1 d */
+        char *disk_type;               /* default "pd-ssd" */
+        uint32_t disk_gb;              /* default 100 */
+        struct nb_strv run;            /* words of the command; empty: by image */
+        uint64_t poll_us;              /* the shortest pause between two looks; default 5 s */
+        uint64_t queue_max_us;         /* a machine is waited for as long; default 1 d */
+        enum workspace_kind workspace; /* of jobs that do not say; default none */
+        uint64_t max_workspace;        /* bytes; default 2 GiB */
+        /* [[executor.fallback]]: tried in turn when there is no machine; what one does not
+         * say is filled in */
+        struct config_place *fallbacks;
+        size_t n_fallbacks;
+        struct config_rule *rules; /* the first that matches holds; before run */
+        size_t n_rules;
 };
+/* Place 0 is the executor's own, then the fallbacks; borrowed. */
+struct config_place config_vertex_place(const struct config_vertex *v, size_t i);
 
 /* [[executor]] */
 struct config_executor {
@@ -166,6 +198,7 @@ struct repo_environment {
         int choice; /* environment = "auto" | "default" */
         char *image, *kernel, *python, *requirements_file;
         struct nb_strv requirements;
+        int workspace; /* 1 + enum workspace_kind; 0: not said */
 };
 
 struct repo_job {                             /* [[job]] */
@@ -232,10 +265,11 @@ struct repo_wish {
         const char *python;            /* "3.11" */
         const char *requirements_file; /* a path from the root, as written */
         const struct nb_strv *requirements;
+        const char *workspace;  /* "none", "archive", "folder" */
         bool executors_default; /* environment = "default": whatever the notebook and the files
                                  * beside it ask for */
 };
-/* kernel and python: each of the last matching [[job]] that says it, else of
+/* kernel, python and workspace: each of the last matching [[job]] that says it, else of
  * [defaults].  environment, image, requirements and requirements_file are one
  * matter: all of the last that says any of them.  c may be NULL. */
 void repo_config_environment(const struct repo_config *c, const char *path, struct repo_wish *ret);

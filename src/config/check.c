@@ -187,11 +187,56 @@ static bool run_has(const struct nb_strv *run, const char *a, const char *b)
         return false;
 }
 
-static void check_vertex(const struct check *k, const struct config_executor *x,
+static void check_run(const struct check *k, const char *table, const struct toml_node *n,
+                      const struct nb_strv *run)
+{
+        const struct table shown = {.name = table, .many = true};
+
+        if (run->n > 0 &&
+            !(run_has(run, "{input}", "{input_uri}") && run_has(run, "{output}", "{output_uri}")))
+                reader_refuse_key(k->r, &shown, "run", line_of(n, "run"),
+                                  "names no {input} or no {output}; write it as in [\"papermill\", "
+                                  "\"{input}\", \"{output}\"]");
+}
+
+/* A fallback is as the executor but for what it says; a machine and its
+ * accelerators are one matter. */
+static void fill_fallback(const struct check *k, const struct config_vertex *v,
+                          struct config_place *p, const struct toml_node *n)
+{
+        static const struct table shown = {.name = "executor.fallback", .many = true};
+        const bool own = p->machine_type || p->accelerator_type;
+
+        if (toml_get(n, "accelerator_count") && !p->accelerator_type)
+                reader_refuse_key(k->r, &shown, "accelerator_count",
+                                  line_of(n, "accelerator_count"),
+                                  "needs 'accelerator_type' beside it");
+        if (!own && !p->region && !toml_get(n, "spot"))
+                reader_refuse(k->r, n->line,
+                              "[[executor.fallback]] is the executor's own machine; say another "
+                              "region, machine_type, accelerator_type or spot");
+        if (p->region && !nb_streq(p->region, v->region) && v->api_url &&
+            !strstr(v->api_url, "{region}"))
+                reader_refuse_key(k->r, &shown, "region", line_of(n, "region"),
+                                  "is another one than that of the executor, whose api_url has "
+                                  "no {region} in it");
+        if (!toml_get(n, "spot"))
+                p->spot = v->spot;
+        if (!own && v->accelerator_type) {
+                set_default(k, &p->accelerator_type, nb_strdup(v->accelerator_type));
+                p->accelerator_count = v->accelerator_count;
+        }
+        if (!p->machine_type)
+                set_default(k, &p->machine_type, nb_strdup(v->machine_type));
+        if (!p->region && v->region)
+                set_default(k, &p->region, nb_strdup(v->region));
+}
+
+static void check_vertex(const struct check *k, struct config_executor *x,
                          const struct toml_node *n)
 {
         static const char *const needed[] = {"project", "region", "bucket"};
-        const struct config_vertex *v = &x->vertex;
+        struct config_vertex *v = &x->vertex;
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(needed); i++)
                 if (!toml_get(n, needed[i]))
@@ -203,24 +248,41 @@ static void check_vertex(const struct check *k, const struct config_executor *x,
                 reader_refuse_key(k->r, table_of("executor"), "accelerator_count",
                                   line_of(n, "accelerator_count"),
                                   "needs 'accelerator_type' beside it");
-        if (v->run.n > 0 && !(run_has(&v->run, "{input}", "{input_uri}") &&
-                              run_has(&v->run, "{output}", "{output_uri}")))
-                reader_refuse_key(k->r, table_of("executor"), "run", line_of(n, "run"),
-                                  "names no {input} or no {output}; write it as in [\"papermill\", "
-                                  "\"{input}\", \"{output}\"]");
+        check_run(k, "executor", n, &v->run);
+        for (size_t i = 0; i < v->n_rules; i++)
+                check_run(k, "executor.rule", &toml_get(n, "rule")->children[i], &v->rules[i].run);
+        for (size_t i = 0; i < v->n_fallbacks; i++)
+                fill_fallback(k, v, &v->fallbacks[i], &toml_get(n, "fallback")->children[i]);
 }
 
 /* What a kind does not read is a mistake, not a wish. */
-static void check_kind(const struct check *k, const struct config_executor *x,
-                       const struct toml_node *n)
+static void check_kind(const struct check *k, struct config_executor *x, const struct toml_node *n)
 {
-        static const char *const far[] = {"project",           "region",        "bucket",
-                                          "credentials_file",  "machine_type",  "accelerator_type",
-                                          "accelerator_count", "container_uri", "image",
-                                          "service_account",   "network",       "api_url",
-                                          "storage_url",       "token_url",     "spot",
-                                          "disk_type",         "disk_gb",       "run",
-                                          "poll_interval",     "queue_timeout"};
+        static const char *const far[] = {"project",
+                                          "region",
+                                          "bucket",
+                                          "credentials_file",
+                                          "machine_type",
+                                          "accelerator_type",
+                                          "accelerator_count",
+                                          "container_uri",
+                                          "image",
+                                          "service_account",
+                                          "network",
+                                          "api_url",
+                                          "storage_url",
+                                          "token_url",
+                                          "spot",
+                                          "disk_type",
+                                          "disk_gb",
+                                          "run",
+                                          "poll_interval",
+                                          "queue_timeout",
+                                          "logging_url",
+                                          "workspace",
+                                          "max_workspace",
+                                          "fallback",
+                                          "rule"};
 
         if (nb_streq(x->kind, "vertex")) {
                 check_vertex(k, x, n);

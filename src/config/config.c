@@ -55,8 +55,30 @@ int sandbox_kind_parse(const char *s, enum sandbox_kind *ret, struct nb_err *err
         return nb_fail(err, NB_E_INVALID, "\"%.100s\" is none of auto, bubblewrap, none", s);
 }
 
+static const struct choice workspace_kinds[] = {{"none", WORKSPACE_NONE},
+                                                {"archive", WORKSPACE_ARCHIVE},
+                                                {"folder", WORKSPACE_FOLDER},
+                                                {0}};
+
+const char *workspace_kind_name(enum workspace_kind k)
+{
+        nb_assert((unsigned)k < WORKSPACE_KIND__COUNT);
+        return workspace_kinds[k].name;
+}
+
+bool workspace_kind_parse(const char *s, enum workspace_kind *ret)
+{
+        for (size_t i = 0; workspace_kinds[i].name; i++)
+                if (nb_streq(workspace_kinds[i].name, s)) {
+                        *ret = (enum workspace_kind)workspace_kinds[i].value;
+                        return true;
+                }
+        return false;
+}
+
 static const struct choice container_kinds[] = {{"none", false}, {"podman", true}, {0}};
 static const struct choice fallbacks[] = {{"refuse", false}, {"default", true}, {0}};
+static const struct choice entrypoints[] = {{"replace", false}, {"image", true}, {0}};
 static const struct choice readers[] = {{"public", false}, {"token", true}, {0}};
 
 /* ---- secrets that must be fit for where they go ---- */
@@ -166,6 +188,33 @@ static const struct key limits_keys[] = {
         {"max_notebooks", KEY_COUNT, AT(config, max_notebooks), "1000", "1", "100000"},
 };
 
+static const struct key fallback_keys[] = {
+        {"region", KEY_TEXT, AT(config_place, region), .check = check_cloud_name},
+        {"machine_type", KEY_TEXT, AT(config_place, machine_type), .check = check_cloud_name},
+        {"accelerator_type", KEY_TEXT, AT(config_place, accelerator_type),
+         .check = check_accelerator},
+        {"accelerator_count", KEY_COUNT, AT(config_place, accelerator_count), "1", "1", "64"},
+        {"spot", KEY_BOOL, AT(config_place, spot), .def = "false"},
+};
+
+static const struct key rule_keys[] = {
+        {"image", KEY_TEXT, true, AT(config_rule, image), .check = check_glob},
+        {"run", KEY_LIST, true, AT(config_rule, run), .check = check_run_word},
+        {"entrypoint", KEY_SWITCH, AT(config_rule, entrypoint), .def = "replace",
+         .choices = entrypoints},
+};
+
+#define KEYS(keys_) .keys = (keys_), .n_keys = NB_ARRAY_SIZE(keys_)
+/* [[name]] below an [[executor]] */
+#define IN_VERTEX(field, count) \
+        .many = true, .offset = offsetof(struct config_executor, vertex.field), \
+        .offset_n = offsetof(struct config_executor, vertex.n_##field), \
+        .size = sizeof(*((struct config_vertex *)NULL)->field), .max = (count)
+
+static const struct table fallback_table = {"executor.fallback", KEYS(fallback_keys),
+                                            IN_VERTEX(fallbacks, 16)};
+static const struct table rule_table = {"executor.rule", KEYS(rule_keys), IN_VERTEX(rules, 64)};
+
 static const struct key executor_keys[] = {
         {"name", KEY_TEXT, true, AT(config_executor, name), .check = check_name},
         {"kind", KEY_TEXT, AT(config_executor, kind), .def = "local", .choices = executor_kinds},
@@ -208,6 +257,13 @@ static const struct key executor_keys[] = {
         {"poll_interval", KEY_DURATION, AT(config_executor, vertex.poll_us), "5s", "50ms", "60s"},
         {"queue_timeout", KEY_DURATION, AT(config_executor, vertex.queue_max_us), "1d", "1s",
          "30d"},
+        {"logging_url", KEY_URL, AT(config_executor, vertex.logging_url), .check = check_web_url},
+        {"workspace", KEY_CHOICE, AT(config_executor, vertex.workspace), .def = "none",
+         .choices = workspace_kinds},
+        {"max_workspace", KEY_SIZE, AT(config_executor, vertex.max_workspace), "2GiB", "1MiB",
+         "1TiB"},
+        {"fallback", KEY_TABLES, .tables = &fallback_table},
+        {"rule", KEY_TABLES, .tables = &rule_table},
 };
 
 static const struct key environments_keys[] = {
@@ -223,7 +279,6 @@ static const struct key retention_keys[] = {
         {"artifacts", KEY_DURATION, AT(config, keep_artifacts_us), "30d", "1s", "36500d"},
 };
 
-#define KEYS(keys_) .keys = (keys_), .n_keys = NB_ARRAY_SIZE(keys_)
 #define MANY(field, count) \
         .many = true, .offset = offsetof(struct config, field), \
         .offset_n = offsetof(struct config, n_##field), \
@@ -341,6 +396,16 @@ const struct config_repository *config_find_repository(const struct config *c, c
                     nb_glob_match(c->repositories[i].name, name))
                         return &c->repositories[i];
         return NULL;
+}
+
+struct config_place config_vertex_place(const struct config_vertex *v, size_t i)
+{
+        return i == 0 ? (struct config_place){.region = v->region,
+                                              .machine_type = v->machine_type,
+                                              .accelerator_type = v->accelerator_type,
+                                              .accelerator_count = v->accelerator_count,
+                                              .spot = v->spot}
+                      : v->fallbacks[i - 1];
 }
 
 bool config_branch_wanted(const struct config_repository *r, const char *branch)

@@ -13,6 +13,11 @@
 const struct choice environment_choices[] = {
         {"auto", ENVIRONMENT_AUTO}, {"default", ENVIRONMENT_DEFAULT}, {NULL, 0}};
 
+const struct choice workspace_choices[] = {{"none", 1 + WORKSPACE_NONE},
+                                           {"archive", 1 + WORKSPACE_ARCHIVE},
+                                           {"folder", 1 + WORKSPACE_FOLDER},
+                                           {NULL, 0}};
+
 /* It may end in a command line: no option, no shell text. */
 static bool is_word(const char *text, const char *chars, size_t max)
 {
@@ -54,6 +59,8 @@ static void say(const struct repo_environment *e, struct repo_wish *w)
                 w->kernel = e->kernel;
         if (e->python)
                 w->python = e->python;
+        if (e->workspace)
+                w->workspace = workspace_kind_name((enum workspace_kind)(e->workspace - 1));
         if (!packages && e->choice == ENVIRONMENT_UNSAID)
                 return;
         w->executors_default = e->choice == ENVIRONMENT_DEFAULT;

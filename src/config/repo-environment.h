@@ -6,6 +6,7 @@
 
 enum { ENVIRONMENT_UNSAID, ENVIRONMENT_AUTO, ENVIRONMENT_DEFAULT };
 extern const struct choice environment_choices[];
+extern const struct choice workspace_choices[]; /* one more than enum workspace_kind */
 const char *check_image(const char *text);
 const char *check_kernel(const char *text);
 const char *check_python(const char *text);
@@ -19,6 +20,8 @@ const char *check_python(const char *text);
                  .check = check_kernel}, \
                 {"python", KEY_TEXT, .offset = offsetof(struct type, environment.python), \
                  .check = check_python}, \
+                {"workspace", KEY_CHOICE, .offset = offsetof(struct type, environment.workspace), \
+                 .choices = workspace_choices}, \
                 {"requirements", KEY_LIST, \
                  .offset = offsetof(struct type, environment.requirements)}, \
         { \

@@ -129,6 +129,7 @@ static const char *expectation(enum key_type t)
                 [KEY_SWITCH] = "a string",
                 [KEY_SECRET] = "the name of a file in quotes",
                 [KEY_JSON] = "a table, as in { epochs = 2 }",
+                [KEY_TABLES] = "tables, as in [[executor.fallback]]",
         };
 
         nb_assert((unsigned)t < KEY_TYPE__COUNT);
@@ -143,6 +144,7 @@ static enum toml_type wanted_type(enum key_type t)
         case KEY_COUNT:
                 return TOML_INTEGER;
         case KEY_LIST:
+        case KEY_TABLES:
                 return TOML_ARRAY;
         case KEY_JSON:
                 return TOML_TABLE;
@@ -333,6 +335,7 @@ static void set_from_text(struct reader *r, const struct slot *s, const char *te
                 set_secret(r, s, text);
                 break;
         case KEY_JSON:
+        case KEY_TABLES:
         case KEY_LATER:
         case KEY_TYPE__COUNT:
                 break;
@@ -351,6 +354,17 @@ static void set_json(struct reader *r, const struct slot *s, const struct toml_n
                 r->nomem = true;
 }
 
+static bool all_tables(const struct toml_node *n)
+{
+        for (size_t i = 0; i < n->n_children; i++)
+                if (n->children[i].type != TOML_TABLE)
+                        return false;
+        return n->type == TOML_ARRAY;
+}
+
+static void fill_many(struct reader *r, const struct table *t, const struct toml_node *node,
+                      void *target);
+
 static void set_from_node(struct reader *r, const struct slot *s, const struct toml_node *n)
 {
         char number[24];
@@ -360,6 +374,10 @@ static void set_from_node(struct reader *r, const struct slot *s, const struct t
         } else if (n->type != wanted_type(s->key->type)) {
                 refuse(r, s, s->line, "expected %s, found %s", expectation(s->key->type),
                        type_name(n->type));
+        } else if (s->key->type == KEY_TABLES && !all_tables(n)) {
+                refuse(r, s, s->line, "expected %s", expectation(s->key->type));
+        } else if (s->key->type == KEY_TABLES) {
+                fill_many(r, s->key->tables, n, s->target);
         } else if (n->type == TOML_ARRAY) {
                 set_list(r, s, n);
         } else if (n->type == TOML_TABLE) {
@@ -425,14 +443,6 @@ static void fill_table(struct reader *r, const struct table *t, const struct tom
                                       open_bracket(t), t->name, close_bracket(t), k->name, k->name,
                                       expectation(k->type));
         }
-}
-
-static bool all_tables(const struct toml_node *n)
-{
-        for (size_t i = 0; i < n->n_children; i++)
-                if (n->children[i].type != TOML_TABLE)
-                        return false;
-        return n->type == TOML_ARRAY;
 }
 
 static void fill_many(struct reader *r, const struct table *t, const struct toml_node *node,
@@ -512,6 +522,8 @@ void reader_fill_defaults(struct reader *r, const struct table *t, void *element
         fill_table(r, t, NULL, element);
 }
 
+static void tables_done_many(const struct table *t, char *target);
+
 static void table_done(const struct table *t, char *target)
 {
         for (size_t i = 0; i < t->n_keys; i++) {
@@ -529,6 +541,9 @@ static void table_done(const struct table *t, char *target)
                 case KEY_SECRET:
                         nb_secret_done(at);
                         break;
+                case KEY_TABLES:
+                        tables_done_many(t->keys[i].tables, target);
+                        break;
                 case KEY_BOOL:
                 case KEY_COUNT:
                 case KEY_SIZE:
@@ -542,22 +557,23 @@ static void table_done(const struct table *t, char *target)
         }
 }
 
+static void tables_done_many(const struct table *t, char *target)
+{
+        char *elements = *(char **)(target + t->offset);
+        size_t n = *(size_t *)(target + t->offset_n);
+
+        for (size_t i = 0; i < n; i++)
+                table_done(t, elements + i * t->size);
+        free(elements);
+}
+
 void tables_done(const struct table *tables, size_t n_tables, void *target)
 {
-        for (size_t i = 0; i < n_tables; i++) {
-                const struct table *t = &tables[i];
-
-                if (!t->many) {
-                        table_done(t, target);
-                } else if (!t->later) {
-                        char *elements = *(char **)((char *)target + t->offset);
-                        size_t n = *(size_t *)((char *)target + t->offset_n);
-
-                        for (size_t k = 0; k < n; k++)
-                                table_done(t, elements + k * t->size);
-                        free(elements);
-                }
-        }
+        for (size_t i = 0; i < n_tables; i++)
+                if (!tables[i].many)
+                        table_done(&tables[i], target);
+                else if (!tables[i].later)
+                        tables_done_many(&tables[i], target);
 }
 
 /* ---- checks ---- */

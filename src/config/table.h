@@ -30,6 +30,7 @@ enum key_type {
         KEY_SWITCH,   /* bool, by the value of a choice */
         KEY_SECRET,   /* struct nb_secret, filled later from the file named */
         KEY_JSON,     /* char *, a table as the text of a JSON object */
+        KEY_TABLES,   /* [[TABLE.key]]: as its table says, from the struct of this one */
         KEY_LATER,    /* none: known, and refused by this version */
         KEY_TYPE__COUNT,
 };
@@ -38,6 +39,8 @@ struct choice {
         const char *name; /* NULL ends the list */
         int value;        /* -1: known, and refused by this version */
 };
+
+struct table;
 
 struct key {
         const char *name;
@@ -51,6 +54,7 @@ struct key {
         /* What is wrong with a text or an element, NULL when nothing is. */
         const char *(*check)(const char *text);
         const char *(*check_secret)(const struct nb_secret *s);
+        const struct table *tables; /* KEY_TABLES: what they may say; offset stays 0 */
 };
 
 struct table {

@@ -150,6 +150,26 @@ static void list_objects(struct far_clean *c)
 
 /* ---- its job ---- */
 
+static void find_jobs(struct far_clean *c);
+
+/* Where it was before, another of its jobs may have been overlooked. */
+static void job_done(struct far_clean *c)
+{
+        struct nb_err err;
+
+        if (c->record.place == 0) {
+                list_objects(c);
+                return;
+        }
+        c->record.place--;
+        c->ended = false;
+        c->rounds = 1; /* it is long since, so that one look is enough */
+        if (far_record_read_place(c->dir, &c->record, &err) < 0)
+                clean_failed(c, &err);
+        else
+                find_jobs(c);
+}
+
 static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_error *e,
                     const struct nb_err *err)
 {
@@ -182,12 +202,13 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
         else if (!c->name && !c->cancelled && c->rounds < 2)
                 loop_timer_arm(c->timer, far_lost_us(x));
         else
-                list_objects(c);
+                job_done(c);
 }
 
 static void find_jobs(struct far_clean *c)
 {
-        nb_auto_free char *url = c->far->kind->find_url(c->far->cfg, c->record.label);
+        nb_auto_free char *url =
+                c->far->kind->find_url(c->far->cfg, c->record.here.at.region, c->record.label, -1);
         struct nb_err err;
 
         if (!url)
@@ -208,7 +229,7 @@ static void clean_timer(void *arg)
         if (!c->begun)
                 begin(c);
         else if (c->ended)
-                list_objects(c);
+                job_done(c);
         else
                 find_jobs(c);
 }
@@ -227,7 +248,7 @@ static void begin(struct far_clean *c)
                 clean_failed(c, &err);
                 return;
         }
-        far_read_job(c->dir, &c->name, &generation, &c->ended);
+        far_read_job(c->dir, c->record.place, &c->name, &generation, &c->ended);
         c->begun = true;
         clean_timer(c);
 }

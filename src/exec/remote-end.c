@@ -12,6 +12,22 @@
 
 #define FETCH_TRIES 4
 
+/* All places of the history, without what was said there. */
+static void say_places(struct far_run *u)
+{
+        nb_auto_buf b = NB_BUF(sizeof(u->end.reason) - 1);
+        const char *last = "";
+
+        for (const char *p = u->record.history; *p; p += strcspn(p, "\n"), p += *p == '\n') {
+                (void)nb_buf_printf(&b, "%s%.*s",
+                                    b.len ? ", " : "no machine was free: ", (int)strcspn(p, ":\n"),
+                                    p);
+                last = p + strcspn(p, ":\n");
+        }
+        if (!b.failed && nb_buf_printf(&b, "%.*s", (int)strcspn(last, "\n"), last) == 0)
+                (void)nb_fmt(u->end.reason, sizeof(u->end.reason), "%s", nb_buf_str(&b));
+}
+
 void far_ended(struct far_run *u, const struct far_job *j)
 {
         u->far->kind->end(j, u->cancel_asked, u->record.timeout_us, &u->end);
@@ -21,8 +37,15 @@ void far_ended(struct far_run *u, const struct far_job *j)
                              "no machine was free for it in time (queue_timeout)");
         }
         far_save_job(u, true);
+        if (u->end.no_room && !u->cancel_asked && !u->gave_up &&
+            far_place_next(u, j->message ? j->message : u->end.reason)) {
+                gcp_call_cancel(NB_TAKE(u->cancel_call));
+                return;
+        }
         gcp_call_cancel(NB_TAKE(u->cancel_call));
         loop_timer_arm(u->timer, UINT64_MAX);
+        if (u->end.no_room && u->record.history)
+                say_places(u);
         /* What never ran has left nothing. */
         if (u->end.look || j->started)
                 far_fetch(u);

@@ -100,21 +100,20 @@ static void prepare_done(struct loop_work *w)
                 far_upload(u);
 }
 
-int far_prepare(struct far_run *u, const struct exec_job *job, struct nb_err *err)
+int far_prepare(struct far_run *u, const struct exec_job *job, char *record_take,
+                struct nb_err *err)
 {
         NB_CLEANUP(item_freep) struct far_item *i = calloc(1, sizeof(*i));
+        nb_auto_free char *record = record_take;
         const struct nb_environment *e = job->environment;
-        nb_auto_buf record = NB_BUF(FAR_RECORD_MAX);
-        int r = far_record_write(&u->record, &record, err);
+        int r;
 
-        if (r < 0)
-                return r;
         if (!i)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         i->work.run = prepare_run;
         i->work.done = prepare_done;
         i->dir = nb_strdup(u->dir);
-        i->text = nb_buf_steal(&record);
+        i->text = NB_TAKE(record);
         i->workspace = nb_strdup(job->workspace);
         i->notebook = nb_strdup(job->notebook);
         i->parameters = nb_strdup(e ? e->parameters : NULL);
@@ -184,6 +183,16 @@ static void conclude_bad(struct far_run *u, const struct far_item *i)
                          u->end.reason);
 }
 
+/* It passed, on another machine than it was to have. */
+static void conclude_elsewhere(struct far_run *u)
+{
+        const char *first = u->record.history;
+        nb_auto_free char *here = far_place_text(&u->record.here.at);
+
+        conclude(u, CLASS_PASSED, "on %s, since there was no %.*s", here ? here : "another machine",
+                 (int)strcspn(first, ":\n"), first);
+}
+
 static void conclude_all(struct far_run *u, struct far_item *i)
 {
         struct notebook_verdict *v = &i->verdict;
@@ -208,6 +217,8 @@ static void conclude_all(struct far_run *u, struct far_item *i)
                          "the job succeeded, but none of the %lld cells ran", (long long)v->cells);
         } else if (u->end.look && !u->end.must && u->end.class == CLASS_CELL_ERROR) {
                 conclude_bad(u, i);
+        } else if (u->end.class == CLASS_PASSED && u->record.history) {
+                conclude_elsewhere(u);
         } else {
                 conclude(u, u->end.class, "%s", u->end.reason);
         }
@@ -229,10 +240,18 @@ static void look_done(struct loop_work *w)
 static char *log_text(const struct far_run *u)
 {
         nb_auto_buf b = NB_BUF(64 * 1024);
+        nb_auto_free char *place = far_place_text(&u->record.here.at);
         nb_auto_free char *link = u->name && u->far->kind->show_url
                                           ? u->far->kind->show_url(u->far->cfg, u->name)
                                           : NULL;
 
+        for (const char *p = u->record.history, *end; p && *p; p = end + 1) {
+                end = p + strcspn(p, "\n");
+                (void)nb_buf_printf(&b, "no machine: %.*s\n", (int)(end - p), p);
+                if (!*end)
+                        break;
+        }
+        (void)nb_buf_printf(&b, "machine: %s\n", place ? place : "?");
         (void)nb_buf_printf(&b, "job: %s\n", u->name ? u->name : "(none)");
         if (link)
                 (void)nb_buf_printf(&b, "its logs: %s\n", link);
@@ -240,7 +259,7 @@ static char *log_text(const struct far_run *u)
                 (void)nb_buf_printf(&b, "note: %s\n", u->record.note);
         if (u->end.reason[0])
                 (void)nb_buf_printf(&b, "end: %s\n", u->end.reason);
-        (void)nb_buf_printf(&b, "submitted: %s\n", u->record.body);
+        (void)nb_buf_printf(&b, "submitted: %s\n", u->record.here.body);
         return nb_buf_steal(&b);
 }
 

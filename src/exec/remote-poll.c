@@ -168,6 +168,24 @@ static void take_listed(struct far *x, const struct nb_json *v)
         take(u, &j);
 }
 
+/* The service is asked region by region, in their order; most often there is
+ * one.  false: that was the last. */
+static bool next_region(struct far *x)
+{
+        const char *next = NULL;
+
+        for (const struct far_run *u = x->runs; u; u = u->next) {
+                const char *region = u->record.here.at.region;
+
+                if (u->stage == FAR_WATCH && (!x->region || strcmp(region, x->region) > 0) &&
+                    (!next || strcmp(region, next) < 0))
+                        next = region;
+        }
+        free(x->region);
+        x->region = nb_strdup(next);
+        return x->region != NULL;
+}
+
 static void on_list(void *arg, const struct http_in *resp, const struct gcp_error *e,
                     const struct nb_err *err)
 {
@@ -192,7 +210,7 @@ static void on_list(void *arg, const struct http_in *resp, const struct gcp_erro
         list = x->kind->read_list(nb_json_root(tree), &token);
         for (size_t i = 0; i < nb_json_size(list); i++)
                 take_listed(x, nb_json_index(list, i));
-        if (token) {
+        if (token || next_region(x)) {
                 list_page(x, token);
                 return;
         }
@@ -202,7 +220,7 @@ static void on_list(void *arg, const struct http_in *resp, const struct gcp_erro
 
 static void list_page(struct far *x, const char *token)
 {
-        nb_auto_free char *url = x->kind->alive_url(x->cfg, x->group, token);
+        nb_auto_free char *url = x->kind->alive_url(x->cfg, x->region, x->group, token);
         struct nb_err err;
 
         if (!url ||
@@ -225,7 +243,9 @@ void far_tick(void *arg)
         x->group = nb_strdup(u->record.group);
         x->round++;
         x->pages = 0;
-        if (x->group)
+        free(x->region);
+        x->region = NULL;
+        if (x->group && next_region(x))
                 list_page(x, NULL);
         else
                 again(x, true);

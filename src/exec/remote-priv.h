@@ -10,7 +10,9 @@
  *   input.ipynb     what is staged
  *   record.json     how it is submitted; written last, so that without it
  *                   nothing was sent, and with it a job may be there
- *   job             the job's name, once it is known: the service's lists may
+ *   place           which of the places in the record it has come to, and why;
+ *                   none: the first
+ *   job-PLACE       the job's name, once it is known: the service's lists may
  *                   lag behind, and a job that was deleted is not begun again
  *   executed.ipynb, log.txt   for collect()
  */
@@ -51,7 +53,7 @@ struct far {
         /* one look at all jobs */
         struct loop_source *tick;
         struct gcp_call *list;
-        char *group;
+        char *group, *region;
         uint64_t round, due_us, pause_us; /* due_us 0: not armed */
         unsigned pages, n_gets;
         bool changed, trouble; /* trouble: said once */
@@ -72,16 +74,30 @@ enum far_stage {
 
 struct far_item; /* on the pool */
 
+struct far_place { /* owned */
+        struct config_place at;
+        char *body; /* what submits it there */
+};
+void far_place_done(struct far_place *p);
+/* For people: "n1-standard-4 with 1 NVIDIA_TESLA_T4 in us-central1"; owned. */
+char *far_place_text(const struct config_place *p);
+
 struct far_record {                    /* owned */
         char *prefix, *input, *output; /* gs:// */
         char *label, *group;
-        char *body;
         char *note; /* for the log, or NULL */
         uint64_t timeout_us, max_output;
+        unsigned place, n_places; /* where it has come to */
+        struct far_place here;    /* that one */
+        char *history;            /* lines: where there was no machine; or NULL */
 };
 void far_record_done(struct far_record *r);
-int far_record_write(const struct far_record *r, struct nb_buf *ret, struct nb_err *err);
+/* All but place and history. */
+int far_record_write(const struct far_record *r, const struct far_place *places, struct nb_buf *ret,
+                     struct nb_err *err);
 int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err);
+/* With place set to another one: here becomes that. */
+int far_record_read_place(const char *dir, struct far_record *r, struct nb_err *err);
 
 struct far_run {
         struct exec_run base; /* first */
@@ -94,6 +110,7 @@ struct far_run {
         enum far_stage stage;
         bool telling, released; /* released from inside its own event: freed after it */
         bool cancel_asked, gave_up, told_running;
+        bool attached; /* a former process may have sent anything */
 
         struct loop_source *timer;
         struct gcp_call *call, *cancel_call;
@@ -131,8 +148,9 @@ void far_finish(struct far_run *u, enum run_class class, const char *reason);
 void far_tell_finished(struct far_run *u);
 /* What the job is called, and whether it is over, for a later process. */
 void far_save_job(const struct far_run *u, bool ended);
-/* The three lines of the file "job"; *ret_name NULL when there is none. */
-void far_read_job(const char *dir, char **ret_name, int64_t *ret_generation, bool *ret_ended);
+/* The three lines of the file "job-PLACE"; *ret_name NULL when there is none. */
+void far_read_job(const char *dir, unsigned place, char **ret_name, int64_t *ret_generation,
+                  bool *ret_ended);
 
 /* remote-send.c */
 void far_upload(struct far_run *u);
@@ -152,12 +170,23 @@ void far_tick(void *arg);
 /* The tree of an answer's body, or NULL with err. */
 struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err);
 
+/* remote-place.c */
+/* There was no machine, as text says: on to the next place.  false: it was the
+ * last. */
+bool far_place_next(struct far_run *u, const char *text);
+/* All places, as the configuration has them; owned: *ret_n of them. */
+int far_places_make(struct far_run *u, const struct exec_job *job, struct far_place **ret,
+                    struct nb_err *err);
+void far_places_free(struct far_place *places, size_t n);
+
 /* remote-end.c */
 void far_ended(struct far_run *u, const struct far_job *j);
 void far_fetch(struct far_run *u);
 
 /* remote-item.c: on the pool */
-int far_prepare(struct far_run *u, const struct exec_job *job, struct nb_err *err);
+/* record_take: the text of record.json. */
+int far_prepare(struct far_run *u, const struct exec_job *job, char *record_take,
+                struct nb_err *err);
 void far_look(struct far_run *u);
 /* The run is no more; its item frees itself. */
 void far_item_orphan(struct far_item *i);

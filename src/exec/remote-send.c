@@ -99,12 +99,14 @@ static void pause_submit(struct far_run *u, uint64_t longest_us, const struct nb
 
 static void submit_refused(struct far_run *u, const struct gcp_error *e, const struct nb_err *err)
 {
-        bool room = u->far->kind->no_room(e->message);
+        enum far_refusal why = u->far->kind->refusal(e->code, e->message);
 
         if (e->unsure) /* it may be there: a second one would cost a second time */
                 far_find_begin(u);
+        else if (why == FAR_NO_ROOM && !u->cancel_asked && far_place_next(u, e->message))
+                return;
         else if (err->code == NB_E_BUSY)
-                pause_submit(u, room ? ROOM_PAUSE_US : FAR_PAUSE_MAX_US, err);
+                pause_submit(u, why == FAR_RATE_LIMIT ? FAR_PAUSE_MAX_US : ROOM_PAUSE_US, err);
         else if ((err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) && u->tries < UPLOAD_TRIES)
                 pause_submit(u, FAR_PAUSE_MAX_US, err);
         else
@@ -133,15 +135,15 @@ static void on_submitted(void *arg, const struct http_in *resp, const struct gcp
 
 void far_submit(struct far_run *u)
 {
-        nb_auto_free char *url = u->far->kind->submit_url(u->far->cfg);
+        nb_auto_free char *url = u->far->kind->submit_url(u->far->cfg, u->record.here.at.region);
         struct nb_err err;
 
         u->stage = FAR_SUBMIT;
         if (ask(u,
                 &(struct gcp_request){.method = "POST",
                                       .url = url,
-                                      .body = u->record.body,
-                                      .n_body = strlen(u->record.body)},
+                                      .body = u->record.here.body,
+                                      .n_body = strlen(u->record.here.body)},
                 on_submitted, &u->call, &err) < 0)
                 far_finish(u, CLASS_INFRASTRUCTURE, err.msg);
 }
@@ -212,7 +214,8 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
 
 void far_find(struct far_run *u)
 {
-        nb_auto_free char *url = u->far->kind->find_url(u->far->cfg, u->record.label);
+        nb_auto_free char *url = u->far->kind->find_url(u->far->cfg, u->record.here.at.region,
+                                                        u->record.label, (int)u->record.place);
         struct nb_err err;
 
         if (ask(u, &(struct gcp_request){.method = "GET", .url = url, .idempotent = true}, on_found,

@@ -69,6 +69,7 @@ void far_close(struct exec *base)
         gcp_free(x->gcp);
         httpc_free(x->httpc);
         free(x->group);
+        free(x->region);
         free(x->dir);
         free(x);
 }
@@ -300,23 +301,26 @@ static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_
                        : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
-static int run_plan(struct far_run *u, const struct exec_job *job, struct nb_err *err)
+/* All that a later process must know; the texts of other places are not kept. */
+static int run_plan(struct far_run *u, const struct exec_job *job, char **ret_record,
+                    struct nb_err *err)
 {
-        nb_auto_buf body = NB_BUF(256 * 1024);
+        nb_auto_buf record = NB_BUF(FAR_RECORD_MAX);
+        struct far_place *places = NULL;
         int r = fill_record(u, job, err);
 
         if (r == 0)
-                r = u->far->kind->plan(u->far->cfg,
-                                       &(struct far_plan){.job = job,
-                                                          .label = u->record.label,
-                                                          .group = u->record.group,
-                                                          .input = u->record.input,
-                                                          .output = u->record.output},
-                                       &body, err);
-        if (r < 0)
-                return r;
-        u->record.body = nb_buf_steal(&body);
-        return u->record.body ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
+                r = far_places_make(u, job, &places, err);
+        if (r == 0)
+                r = far_record_write(&u->record, places, &record, err);
+        if (r == 0) {
+                u->record.here = places[0];
+                places[0] = (struct far_place){0};
+                *ret_record = nb_buf_steal(&record);
+                r = *ret_record ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
+        }
+        far_places_free(places, u->record.n_places);
+        return r;
 }
 
 int far_start(struct exec *base, const struct exec_job *job, exec_event_fn fn, void *arg,
@@ -324,12 +328,13 @@ int far_start(struct exec *base, const struct exec_job *job, exec_event_fn fn, v
 {
         struct far *x = (struct far *)base;
         NB_CLEANUP(far_run_freep) struct far_run *u = NULL;
+        nb_auto_free char *record = NULL;
         struct nb_err why;
         int r = run_make(x, job->ref, fn, arg, &u, err);
 
         if (r < 0)
                 return r;
-        r = run_plan(u, job, &why);
+        r = run_plan(u, job, &record, &why);
         if (r < 0 &&
             why.code == NB_E_INVALID) { /* the notebook's own fault, so an end like others */
                 far_finish(u, CLASS_ENVIRONMENT, why.msg);
@@ -343,7 +348,7 @@ int far_start(struct exec *base, const struct exec_job *job, exec_event_fn fn, v
                                ? nb_fail(err, NB_E_CONFLICT, "run %s was started before", job->ref)
                                : nb_fail_errno(err, errno, "%s", u->dir);
         u->stage = FAR_PREPARE;
-        r = far_prepare(u, job, err);
+        r = far_prepare(u, job, NB_TAKE(record), err);
         if (r < 0) {
                 (void)nb_rm_tree(AT_FDCWD, u->dir, NULL);
                 return r;
@@ -372,7 +377,8 @@ int far_attach(struct exec *base, const char *ref, exec_event_fn fn, void *arg,
         }
         if (r < 0)
                 return r;
-        far_read_job(u->dir, &u->name, &u->input_generation, &ended);
+        u->attached = true;
+        far_read_job(u->dir, u->record.place, &u->name, &u->input_generation, &ended);
         if (u->name)
                 far_watch(u);
         else

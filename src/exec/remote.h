@@ -40,6 +40,7 @@ struct far_end {
         enum run_class class;
         bool look;       /* the notebook that it left decides */
         bool must;       /* it must have left one */
+        bool no_room;    /* there was no machine of that kind at that place */
         int status;      /* exit status of the container, 0: not said */
         uint64_t run_us; /* how long it ran; 0: not known */
         char reason[600];
@@ -50,6 +51,15 @@ struct far_plan {
         const struct exec_job *job;
         const char *label, *group;  /* of this attempt; of all of this installation */
         const char *input, *output; /* gs:// addresses */
+        unsigned place;             /* of the configuration */
+};
+
+/* Why a submission was refused. */
+enum far_refusal {
+        FAR_REFUSED,    /* for good */
+        FAR_NO_ROOM,    /* no machine of that kind there: try another place */
+        FAR_QUOTA,      /* until others have ended */
+        FAR_RATE_LIMIT, /* for a moment */
 };
 
 struct far_kind {
@@ -60,13 +70,15 @@ struct far_kind {
         int (*plan)(const struct config_executor *cfg, const struct far_plan *p, struct nb_buf *ret,
                     struct nb_err *err);
         /* Addresses; owned, NULL when memory is out.  name is one that read() took. */
-        char *(*submit_url)(const struct config_executor *cfg);
+        char *(*submit_url)(const struct config_executor *cfg, const char *region);
         char *(*job_url)(const struct config_executor *cfg, const char *name);
         char *(*cancel_url)(const struct config_executor *cfg, const char *name);
-        /* All jobs of a label, in any state. */
-        char *(*find_url)(const struct config_executor *cfg, const char *label);
+        /* All jobs of a label in a region, in any state; of one place, or of all: -1. */
+        char *(*find_url)(const struct config_executor *cfg, const char *region, const char *label,
+                          int place);
         /* Those of a group that have not ended; token: of the page before, or NULL. */
-        char *(*alive_url)(const struct config_executor *cfg, const char *group, const char *token);
+        char *(*alive_url)(const struct config_executor *cfg, const char *region, const char *group,
+                           const char *token);
         /* For people, or NULL. */
         char *(*show_url)(const struct config_executor *cfg, const char *name);
         /* One job of an answer; false: it is none, or not of ours. */
@@ -75,9 +87,7 @@ struct far_kind {
         const struct nb_json *(*read_list)(const struct nb_json *root, const char **ret_token);
         void (*end)(const struct far_job *j, bool cancel_asked, uint64_t timeout_us,
                     struct far_end *ret);
-        /* A refused submission that a later one may not be: there is no room for it
-         * now. */
-        bool (*no_room)(const char *message);
+        enum far_refusal (*refusal)(int code, const char *message);
 };
 extern const struct far_kind far_vertex;
 

@@ -54,32 +54,41 @@ static const struct {
 
 /* ---- addresses ---- */
 
-/* The host serves one region; that of a job's name is the one that it is in. */
-static char *base_of(const struct config_executor *cfg, const char *name)
+/* The host serves one region. */
+static char *base_of(const struct config_executor *cfg, const char *region)
 {
-        const struct config_vertex *v = &cfg->vertex;
-        const char *at = name ? strstr(name, "/locations/") : NULL;
-        nb_auto_free char *region = NULL;
+        static const char word[] = "{region}";
+        const char *url = cfg->vertex.api_url ? cfg->vertex.api_url
+                                              : "https://{region}-aiplatform.googleapis.com";
+        const char *at = strstr(url, word);
 
-        if (v->api_url)
-                return nb_strdup(v->api_url);
-        at = at ? at + strlen("/locations/") : v->region;
-        region = nb_strndup(at, strcspn(at, "/"));
-        return region ? nb_asprintf("https://%s-aiplatform.googleapis.com", region) : NULL;
+        return at ? nb_asprintf("%.*s%s%s", (int)(at - url), url, region, at + strlen(word))
+                  : nb_strdup(url);
 }
 
-static char *submit_url(const struct config_executor *cfg)
+/* That of a job's name is the one that it is in. */
+static char *region_of(const char *name)
 {
-        nb_auto_free char *base = base_of(cfg, NULL);
+        static const char word[] = "/locations/";
+        const char *at = strstr(name, word);
+
+        at = at ? at + strlen(word) : "";
+        return nb_strndup(at, strcspn(at, "/"));
+}
+
+static char *submit_url(const struct config_executor *cfg, const char *region)
+{
+        nb_auto_free char *base = base_of(cfg, region);
 
         return base ? nb_asprintf("%s/v1/projects/%s/locations/%s/customJobs", base,
-                                  cfg->vertex.project, cfg->vertex.region)
+                                  cfg->vertex.project, region)
                     : NULL;
 }
 
 static char *job_url(const struct config_executor *cfg, const char *name)
 {
-        nb_auto_free char *base = base_of(cfg, name);
+        nb_auto_free char *region = region_of(name);
+        nb_auto_free char *base = region ? base_of(cfg, region) : NULL;
 
         return base ? nb_asprintf("%s/v1/%s", base, name) : NULL;
 }
@@ -91,9 +100,10 @@ static char *cancel_url(const struct config_executor *cfg, const char *name)
         return url ? nb_asprintf("%s:cancel", url) : NULL;
 }
 
-static char *list_url(const struct config_executor *cfg, const char *filter, const char *token)
+static char *list_url(const struct config_executor *cfg, const char *region, const char *filter,
+                      const char *token)
 {
-        nb_auto_free char *base = submit_url(cfg);
+        nb_auto_free char *base = submit_url(cfg, region);
         nb_auto_free char *text = filter ? nb_url_encode(filter, false) : NULL;
         nb_auto_free char *page = nb_url_encode(token ? token : "", false);
 
@@ -104,14 +114,19 @@ static char *list_url(const struct config_executor *cfg, const char *filter, con
                            base, text, *page ? "&pageToken=" : "", page);
 }
 
-static char *find_url(const struct config_executor *cfg, const char *label)
+static char *find_url(const struct config_executor *cfg, const char *region, const char *label,
+                      int place)
 {
-        nb_auto_free char *filter = nb_asprintf("labels.nbcid-attempt=\"%s\"", label);
+        nb_auto_free char *filter = place < 0 ? nb_asprintf("labels.nbcid-attempt=\"%s\"", label)
+                                              : nb_asprintf("labels.nbcid-attempt=\"%s\" AND "
+                                                            "labels.nbcid-place=\"%d\"",
+                                                            label, place);
 
-        return list_url(cfg, filter, NULL);
+        return list_url(cfg, region, filter, NULL);
 }
 
-static char *alive_url(const struct config_executor *cfg, const char *group, const char *token)
+static char *alive_url(const struct config_executor *cfg, const char *region, const char *group,
+                       const char *token)
 {
         nb_auto_free char *filter =
                 nb_asprintf("labels.nbcid-instance=\"%s\" AND state!=\"JOB_STATE_SUCCEEDED\" "
@@ -120,16 +135,18 @@ static char *alive_url(const struct config_executor *cfg, const char *group, con
                             "AND state!=\"JOB_STATE_PARTIALLY_SUCCEEDED\"",
                             group);
 
-        return list_url(cfg, filter, token);
+        return list_url(cfg, region, filter, token);
 }
 
 static char *show_url(const struct config_executor *cfg, const char *name)
 {
+        nb_auto_free char *region = region_of(name);
         const char *id = strrchr(name, '/');
 
-        return nb_asprintf("https://console.cloud.google.com/vertex-ai/locations/%s/training/%s"
-                           "?project=%s",
-                           cfg->vertex.region, id ? id + 1 : name, cfg->vertex.project);
+        return region ? nb_asprintf("https://console.cloud.google.com/vertex-ai/locations/%s/"
+                                    "training/%s?project=%s",
+                                    region, id ? id + 1 : name, cfg->vertex.project)
+                      : NULL;
 }
 
 /* ---- submitting ---- */
@@ -203,23 +220,49 @@ static void put_word(struct nb_json_out *o, const char *text, const struct far_p
         nb_json_put_str(o, nb_buf_str(&b));
 }
 
+/* The command that runs the notebook. */
+struct command {
+        const char *const *words; /* NULL-terminated, or n of them */
+        size_t n;
+        bool entrypoint; /* the image's own begins, and takes it as arguments */
+};
+
+static struct command choose_command(const struct config_vertex *v, const char *image)
+{
+        const char *const *words = with_papermill;
+        struct command c = {0};
+
+        for (size_t i = 0; i < v->n_rules; i++)
+                if (nb_glob_match(v->rules[i].image, image))
+                        return (struct command){.words = (const char *const *)v->rules[i].run.v,
+                                                .n = v->rules[i].run.n,
+                                                .entrypoint = v->rules[i].entrypoint};
+        if (v->run.n > 0)
+                return (struct command){.words = (const char *const *)v->run.v, .n = v->run.n};
+        for (size_t i = NB_ARRAY_SIZE(runners); i-- > 0;)
+                if (strstr(image, runners[i].part))
+                        words = runners[i].run;
+        c.words = words;
+        while (words[c.n])
+                c.n++;
+        /* nbexecutor is an argument of its images' entry point; what other images
+         * begin with is not known, so that it is replaced. */
+        c.entrypoint = words == with_nbexecutor;
+        return c;
+}
+
 static void put_container(struct nb_json_out *o, const struct config_vertex *v,
                           const struct far_plan *p, const char *image)
 {
-        const char *const *run = with_papermill;
+        const struct command c = choose_command(v, image);
 
-        for (size_t i = NB_ARRAY_SIZE(runners); i-- > 0;)
-                if (strstr(image, runners[i].part))
-                        run = runners[i].run;
         nb_json_key(o, "containerSpec");
         nb_json_open_object(o);
         nb_json_kv_str(o, "imageUri", image);
-        /* nbexecutor is an argument of its images' entry point; what other images
-         * begin with is not known, so that it is replaced. */
-        nb_json_key(o, v->run.n == 0 && run == with_nbexecutor ? "args" : "command");
+        nb_json_key(o, c.entrypoint ? "args" : "command");
         nb_json_open_array(o);
-        for (size_t i = 0; v->run.n > 0 ? i < v->run.n : run[i] != NULL; i++)
-                put_word(o, v->run.n > 0 ? v->run.v[i] : run[i], p);
+        for (size_t i = 0; i < c.n; i++)
+                put_word(o, c.words[i], p);
         nb_json_close(o);
         nb_json_close(o);
 }
@@ -227,15 +270,17 @@ static void put_container(struct nb_json_out *o, const struct config_vertex *v,
 static void put_pool(struct nb_json_out *o, const struct config_vertex *v, const struct far_plan *p,
                      const char *image)
 {
+        const struct config_place at = config_vertex_place(v, p->place);
+
         nb_json_key(o, "workerPoolSpecs");
         nb_json_open_array(o);
         nb_json_open_object(o);
         nb_json_key(o, "machineSpec");
         nb_json_open_object(o);
-        nb_json_kv_str(o, "machineType", v->machine_type);
-        if (v->accelerator_type) {
-                nb_json_kv_str(o, "acceleratorType", v->accelerator_type);
-                nb_json_kv_int(o, "acceleratorCount", v->accelerator_count);
+        nb_json_kv_str(o, "machineType", at.machine_type);
+        if (at.accelerator_type) {
+                nb_json_kv_str(o, "acceleratorType", at.accelerator_type);
+                nb_json_kv_int(o, "acceleratorCount", at.accelerator_count);
         }
         nb_json_close(o);
         nb_json_kv_str(o, "replicaCount", "1");
@@ -249,8 +294,7 @@ static void put_pool(struct nb_json_out *o, const struct config_vertex *v, const
         nb_json_close(o);
 }
 
-static void put_scheduling(struct nb_json_out *o, const struct config_vertex *v,
-                           uint64_t timeout_us)
+static void put_scheduling(struct nb_json_out *o, bool spot, uint64_t timeout_us)
 {
         char text[32];
 
@@ -259,7 +303,7 @@ static void put_scheduling(struct nb_json_out *o, const struct config_vertex *v,
         (void)nb_fmt(text, sizeof(text), "%llus",
                      (unsigned long long)((timeout_us + NB_US_PER_S - 1) / NB_US_PER_S));
         nb_json_kv_str(o, "timeout", text);
-        nb_json_kv_str(o, "strategy", v->spot ? "SPOT" : "STANDARD");
+        nb_json_kv_str(o, "strategy", spot ? "SPOT" : "STANDARD");
         nb_json_kv_bool(o, "restartJobOnWorkerRestart", false);
         /* A second run inside of one job would overwrite the first one's output. */
         nb_json_kv_bool(o, "disableRetries", true);
@@ -268,7 +312,7 @@ static void put_scheduling(struct nb_json_out *o, const struct config_vertex *v,
 
 static void put_labels(struct nb_json_out *o, const struct far_plan *p)
 {
-        char commit[FAR_LABEL_SIZE];
+        char commit[FAR_LABEL_SIZE], place[16];
 
         far_label(p->job->commit, commit);
         nb_json_key(o, "labels");
@@ -276,6 +320,8 @@ static void put_labels(struct nb_json_out *o, const struct far_plan *p)
         nb_json_kv_str(o, "nbcid-attempt", p->label);
         nb_json_kv_str(o, "nbcid-instance", p->group);
         nb_json_kv_str(o, "nbcid-commit", commit);
+        (void)nb_fmt(place, sizeof(place), "%u", p->place);
+        nb_json_kv_str(o, "nbcid-place", place);
         nb_json_close(o);
 }
 
@@ -302,7 +348,7 @@ static int plan(const struct config_executor *cfg, const struct far_plan *p, str
         nb_json_key(&o, "jobSpec");
         nb_json_open_object(&o);
         put_pool(&o, v, p, image);
-        put_scheduling(&o, v, p->job->timeout_us);
+        put_scheduling(&o, config_vertex_place(v, p->place).spot, p->job->timeout_us);
         if (v->service_account)
                 nb_json_kv_str(&o, "serviceAccount", v->service_account);
         if (v->network)
@@ -312,9 +358,15 @@ static int plan(const struct config_executor *cfg, const struct far_plan *p, str
         return ret->failed ? nb_fail(err, NB_E_LIMIT, "the job's description is too long") : 0;
 }
 
-static bool no_room(const char *message)
+/* What it says of machines and of quota is 429, as what it says of too many
+ * requests. */
+static enum far_refusal refusal(int code, const char *message)
 {
-        return strstr(message, "quota metrics exceed") || strstr(message, "Resources are insuf");
+        if (strstr(message, "Resources are insuf"))
+                return FAR_NO_ROOM;
+        if (strstr(message, "quota metrics exceed"))
+                return FAR_QUOTA;
+        return code == EXHAUSTED_CODE ? FAR_RATE_LIMIT : FAR_REFUSED;
 }
 
 /* ---- replies ---- */
@@ -417,6 +469,7 @@ static void end_failed(const struct far_job *j, struct far_end *ret)
                 ret->look = true;
                 say(ret, CLASS_CELL_ERROR, "Vertex AI", j);
         } else if (j->code == EXHAUSTED_CODE) {
+                ret->no_room = true;
                 say(ret, CLASS_INFRASTRUCTURE,
                     "Vertex AI has no machine for it, or its quota is used up", j);
         } else if (j->code == DEADLINE_CODE) {
@@ -446,9 +499,11 @@ static void end(const struct far_job *j, bool cancel_asked, uint64_t timeout_us,
         case FAR_EXPIRED:
                 if (j->started)
                         say(ret, CLASS_TIMEOUT, "Vertex AI ended it when its time was over", j);
-                else
+                else {
+                        ret->no_room = true;
                         say(ret, CLASS_INFRASTRUCTURE, "Vertex AI had no machine for it in time",
                             j);
+                }
                 return;
         case FAR_CANCELLED:
                 if (cancel_asked)
@@ -478,7 +533,7 @@ const struct far_kind far_vertex = {
         .read = read_job,
         .read_list = read_list,
         .end = end,
-        .no_room = no_room,
+        .refusal = refusal,
 };
 
 static int vertex_open(const struct config_executor *cfg, const struct exec_deps *deps,

@@ -36,7 +36,7 @@ region = "{REGION}"
 bucket = "{BUCKET}"
 credentials_file = "{self.dir}/service-account.json"
 container_uri = "docker.io/acme/notebooks:1"
-api_url = "{self.url}/{REGION}"
+api_url = "{self.url}/{{region}}"
 storage_url = "{self.url}"
 token_url = "{self.url}/token"
 poll_interval = "200ms"
@@ -218,6 +218,72 @@ def ends_of_jobs(make):
         nothing_left(g, w)
 
 
+FALLBACKS = '''
+[[executor.fallback]]
+machine_type = "n1-standard-8"
+[[executor.fallback]]
+region = "us-east1"
+accelerator_type = "NVIDIA_TESLA_T4"
+'''
+STOCKOUT = 'Resources are insufficient in region: us-central1. Please try a different region.'
+
+
+def no_machine_tries_the_next(make):
+    with world(make, FALLBACKS) as (g, w, repo):
+        g.rule(region='us-central1', machine_type='n1-standard-4', stockout=True)
+        # The second is refused when it is to be created, and a later look is at two regions.
+        g.fault('vertex.customJobs.create', 'status', status=429, skip=1, message=STOCKOUT)
+        after = repo.commit({'a.ipynb': notebook('import time; time.sleep(2)')})
+        build = w.build(repo, repo.base, after)
+        job = build['jobs'][0]
+        assert job['state'] == 'passed', job
+        where = 'n1-standard-4 with 1 NVIDIA_TESLA_T4 in us-east1'
+        assert f'on {where}, since there was no n1-standard-4 in us-central1' in job['reason'], job
+        w.wait_status(after, 'nbcid', ['success'])
+        text = w.statuses(after)['nbcid/a.ipynb']['description']
+        assert 'us-east1' in text, text
+        log = w.artifact(job, 'log')[0].decode()
+        assert 'no machine: n1-standard-4 in us-central1: Resources are insufficient' in log, log
+        assert 'no machine: n1-standard-8 in us-central1: Resources are insufficient' in log, log
+        assert f'machine: {where}\n' in log, log
+        states = [(j['resource']['name'].split('/')[3], j['state']) for j in g.jobs()]
+        assert sorted(states) == [('us-central1', 'JOB_STATE_FAILED'),
+                                  ('us-east1', 'JOB_STATE_SUCCEEDED')], states
+        nothing_left(g, w)
+
+
+def no_machine_anywhere(make):
+    with world(make, FALLBACKS) as (g, w, repo):
+        g.rule(stockout=True)
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        job = build['jobs'][0]
+        assert (job['state'], job['class']) == ('errored', 'infrastructure'), job
+        for place in ('n1-standard-4 in us-central1', 'n1-standard-8 in us-central1',
+                      'NVIDIA_TESLA_T4 in us-east1'):
+            assert place in job['reason'], job
+        assert len(g.jobs()) == 3
+        nothing_left(g, w)
+
+
+def killed_on_the_way_to_another_machine(make):
+    with world(make, FALLBACKS) as (g, w, repo):
+        before = repo.base
+        g.rule(machine_type='n1-standard-4', region='us-central1', stockout=True)
+        for n, skip in enumerate((1, 0), 1):
+            g.control('DELETE', 'faults')
+            g.fault('vertex.customJobs.create' if skip else 'vertex.customJobs.get', 'none',
+                    delay=1.5, skip=skip)
+            after = repo.commit({'a.ipynb': notebook(f'print({n})')})
+            w.push(repo, before, after)
+            wait_for('the request', lambda: any(f['taken'] for f in g.control('GET', 'faults')))
+            restart(w)
+            build = w.wait_build(n)
+            assert build['state'] == 'passed', build
+            assert len(g.jobs()) == 2 * n, g.jobs()
+            nothing_left(g, w)
+            before = after
+
+
 def cancelled(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({
@@ -301,6 +367,7 @@ def stopped_in_the_middle(make):
 
 
 main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
-      duplicates_are_ended, trouble_on_the_way, ends_of_jobs, cancelled,
+      duplicates_are_ended, trouble_on_the_way, ends_of_jobs, no_machine_tries_the_next,
+      no_machine_anywhere, killed_on_the_way_to_another_machine, cancelled,
       cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
       stopped_in_the_middle])

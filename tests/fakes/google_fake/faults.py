@@ -8,7 +8,8 @@
     delay    seconds before anything else happens
     kind     what goes wrong:
         reset      the connection is reset; when: "before" or "after" the effect
-        status     answer this status instead; when as above; with Retry-After if retry_after
+        status     answer this status instead; when as above; with Retry-After if retry_after;
+                   in the words of message
         rate       429, requests per minute; with Retry-After if retry_after is given
         quota      429, machine quota; metric: its name
         corrupt    a download: one byte is not what was stored, the hashes are
@@ -28,7 +29,7 @@ from .errors import CODES, Refused, error_info, status_error, storage_error
 KINDS = ("reset", "status", "rate", "quota", "corrupt", "truncate", "cut", "short", "no_range",
          "gone", "none")
 KEYS = {"op", "match", "skip", "times", "delay", "kind", "when", "status", "retry_after", "metric",
-        "bytes", "text"}
+        "bytes", "text", "message"}
 # These are carried out by the handler; the others around it.
 INSIDE = ("corrupt", "truncate", "cut", "short", "no_range", "gone")
 
@@ -59,7 +60,7 @@ class Fault:
         if "text" in self.rule:  # a proxy's page: not JSON
             return Refused(status, self.rule["text"].encode(),
                            [("Content-Type", "text/html; charset=UTF-8"), *headers])
-        return _plain(op, status, headers)
+        return _plain(op, status, headers, self.rule.get("message"))
 
 
 def machine_quota(metrics):
@@ -85,7 +86,7 @@ def _rate(op, headers):
     return rate_limit("Resource management (CRUD) requests", "0", headers)
 
 
-def _plain(op, status, headers):
+def _plain(op, status, headers, message=None):
     if op.startswith(("token.", "sts.")):
         name = "temporarily_unavailable" if status == 503 else "internal_failure"
         return Refused(status, {"error": name}, headers)
@@ -95,8 +96,8 @@ def _plain(op, status, headers):
         return storage_error(status, text, headers=headers)
     names = {http: name for name, (_, http) in CODES.items()}
     names.update({400: "INVALID_ARGUMENT", 409: "ABORTED", 500: "INTERNAL"})
-    text = {503: "The service is currently unavailable.",
-            500: "Internal error encountered."}.get(status, "The request was refused.")
+    text = message or {503: "The service is currently unavailable.",
+                       500: "Internal error encountered."}.get(status, "The request was refused.")
     return Refused(status, {"error": {"code": status, "message": text,
                                       "status": names.get(status, "UNKNOWN")}}, headers)
 

@@ -206,6 +206,20 @@ static const struct {
         {VERTEX_FULL "service_account = \"me\"\n", "is not a service account"},
         {VERTEX_FULL "network = \"default\"\n", "is not a network"},
         {VERTEX_FULL "run = [\"papermill\", \"{input}\"]\n", "names no {input} or no {output}"},
+        {VERTEX_FULL "[[executor.fallback]]\n", "is the executor's own machine; say another"},
+        {VERTEX_FULL "fallback = [{ machine_typ = \"x\" }]\n",
+         "key 'machine_typ' in [[executor.fallback]]: is not known; did you mean 'machine_type'?"},
+        {VERTEX_FULL "fallback = [\"us-east1\"]\n", "expected tables, as in [[executor.fallback]]"},
+        {VERTEX_FULL "fallback = { region = \"r2\" }\n", "expected tables"},
+        {VERTEX_FULL "[[executor.fallback]]\naccelerator_count = 2\nregion = \"r2\"\n",
+         "key 'accelerator_count' in [[executor.fallback]]: needs 'accelerator_type'"},
+        {VERTEX_FULL "api_url = \"https://e.org\"\n[[executor.fallback]]\nregion = \"r2\"\n",
+         "no {region} in it"},
+        {VERTEX_FULL "[[executor.rule]]\nimage = \"*\"\nrun = [\"x\"]\n",
+         "key 'run' in [[executor.rule]]: names no {input} or no {output}"},
+        {VERTEX_FULL "[[executor.rule]]\nrun = [\"x\"]\n", "[[executor.rule]] has no key 'image'"},
+        {"[[executor]]\nname = \"x\"\n[[executor.fallback]]\nregion = \"r\"\n",
+         "is for kind = \"vertex\" only"},
         {VERTEX_FULL "run = [\"papermill\", \"{inptu}\"]\n", "a word in braces that is none of"},
         {"[[forge]]\nname = \"x\"\nkind = \"gitea\"\n",
          "\"gitea\" is not supported by this version"},
@@ -345,6 +359,48 @@ TEST(addresses_and_urls)
         for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
                 if ((cases[i].check(cases[i].text) == NULL) != cases[i].fine)
                         FAIL("%s", cases[i].text);
+}
+
+/* ---- lists below an executor ---- */
+
+TEST(a_fallback_is_as_the_executor_but_for_what_it_says)
+{
+        static const char text[] =
+                VERTEX_FULL "accelerator_type = \"NVIDIA_TESLA_T4\"\naccelerator_count = 2\n"
+                            "spot = true\n"
+                            "[[executor.fallback]]\nregion = \"r2\"\n"
+                            "[[executor.fallback]]\nmachine_type = \"n1-standard-8\"\n"
+                            "[[executor.fallback]]\naccelerator_type = \"NVIDIA_L4\"\n"
+                            "spot = false\n"
+                            "[[executor.rule]]\nimage = \"*/x:*\"\n"
+                            "run = [\"a\", \"{input}\", \"{output}\"]\nentrypoint = \"image\"\n";
+        NB_CLEANUP(config_unrefp) struct config *c = NULL;
+        const struct config_vertex *v;
+        struct config_place p;
+        struct nb_err err;
+
+        CHECK_OK(config_parse("c.toml", text, strlen(text), true, &c, &err), &err);
+        v = &c->executors[0].vertex;
+        CHECK_INT(v->n_fallbacks, 3);
+        p = config_vertex_place(v, 0);
+        CHECK_STR(p.region, "r");
+        p = config_vertex_place(v, 1);
+        CHECK_STR(p.region, "r2");
+        CHECK_STR(p.machine_type, "n1-standard-4");
+        CHECK_STR(p.accelerator_type, "NVIDIA_TESLA_T4");
+        CHECK_INT(p.accelerator_count, 2);
+        CHECK(p.spot);
+        p = config_vertex_place(v, 2);
+        CHECK_STR(p.region, "r");
+        CHECK_STR(p.machine_type, "n1-standard-8");
+        CHECK(!p.accelerator_type);
+        p = config_vertex_place(v, 3);
+        CHECK_STR(p.machine_type, "n1-standard-4");
+        CHECK_STR(p.accelerator_type, "NVIDIA_L4");
+        CHECK_INT(p.accelerator_count, 1);
+        CHECK(!p.spot);
+        CHECK_INT(v->n_rules, 1);
+        CHECK(v->rules[0].entrypoint);
 }
 
 /* ---- the table itself ---- */

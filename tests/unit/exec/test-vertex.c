@@ -141,16 +141,42 @@ TEST(the_command_is_a_template)
         nb_strv_done(&c.vertex.run);
 }
 
+TEST(images_have_commands_of_their_own)
+{
+        struct config_executor c = config();
+        char acme[] = "docker.io/acme/**", all[] = "**";
+        struct config_rule rules[] = {{.image = acme, .entrypoint = true}, {.image = all}};
+        struct nb_environment e = {0};
+        char other[] = "docker.io/other/x:1", own[] = "docker.io/acme/deep/x:1";
+
+        CHECK_INT(nb_strv_add(&rules[0].run, "first={input}"), 0);
+        CHECK_INT(nb_strv_add(&rules[1].run, "second={input}"), 0);
+        CHECK_INT(nb_strv_add(&c.vertex.run, "third={input}"), 0);
+        c.vertex.rules = rules;
+        c.vertex.n_rules = 1;
+        e.image = own;
+        check_plan(&c, &e,
+                   (const char *const[]){"\"args\":[\"first=/gcs/b/p/input.ipynb\"]", NULL});
+        e.image = other;
+        check_plan(&c, &e, (const char *const[]){"\"command\":[\"third=/gcs/", NULL});
+        c.vertex.n_rules = 2;
+        check_plan(&c, &e, (const char *const[]){"\"command\":[\"second=/gcs/", NULL});
+        nb_strv_done(&rules[0].run);
+        nb_strv_done(&rules[1].run);
+        nb_strv_done(&c.vertex.run);
+}
+
 TEST(addresses)
 {
         struct config_executor c = config();
-        nb_auto_free char *submit = far_vertex.submit_url(&c);
+        nb_auto_free char *submit = far_vertex.submit_url(&c, "us-central1");
         nb_auto_free char *job = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/"
                                                         "7");
         nb_auto_free char *cancel =
                 far_vertex.cancel_url(&c, "projects/1/locations/us-central1/customJobs/7");
-        nb_auto_free char *find = far_vertex.find_url(&c, "l-1");
-        nb_auto_free char *alive = far_vertex.alive_url(&c, "g", "a/b+c");
+        nb_auto_free char *find = far_vertex.find_url(&c, "us-east1", "l-1", -1);
+        nb_auto_free char *placed = far_vertex.find_url(&c, "us-east1", "l-1", 2);
+        nb_auto_free char *alive = far_vertex.alive_url(&c, "us-central1", "g", "a/b+c");
 
         CHECK_STR(submit, "https://us-central1-aiplatform.googleapis.com/v1/projects/acme/"
                           "locations/us-central1/customJobs");
@@ -158,9 +184,30 @@ TEST(addresses)
                        "eu-west4/customJobs/7");
         CHECK_STR(cancel, "https://us-central1-aiplatform.googleapis.com/v1/projects/1/locations/"
                           "us-central1/customJobs/7:cancel");
-        CHECK(strstr(find, "&filter=labels.nbcid-attempt%3D%22l-1%22"));
+        CHECK(nb_starts_with(find, "https://us-east1-aiplatform.googleapis.com/v1/projects/acme/"
+                                   "locations/us-east1/customJobs?"));
+        CHECK(nb_ends_with(find, "&filter=labels.nbcid-attempt%3D%22l-1%22"));
+        CHECK(nb_ends_with(placed, "%22l-1%22%20AND%20labels.nbcid-place%3D%222%22"));
         CHECK(strstr(alive, "&filter=labels.nbcid-instance%3D%22g%22%20AND%20state%21%3D"));
         CHECK(strstr(alive, "&pageToken=a%2Fb%2Bc"));
+}
+
+TEST(a_private_endpoint_may_name_the_region)
+{
+        struct config_executor c = config();
+        char url[] = "https://{region}.private.example/x", fixed[] = "http://127.0.0.1:1";
+        nb_auto_free char *submit = NULL, *job = NULL, *plain = NULL;
+
+        c.vertex.api_url = url;
+        submit = far_vertex.submit_url(&c, "us-east1");
+        job = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/7");
+        c.vertex.api_url = fixed;
+        plain = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/7");
+        CHECK_STR(submit, "https://us-east1.private.example/x/v1/projects/acme/locations/us-east1/"
+                          "customJobs");
+        CHECK_STR(job, "https://eu-west4.private.example/x/v1/projects/1/locations/eu-west4/"
+                       "customJobs/7");
+        CHECK_STR(plain, "http://127.0.0.1:1/v1/projects/1/locations/eu-west4/customJobs/7");
 }
 
 TEST(labels)
@@ -287,10 +334,54 @@ TEST(ends)
         }
 }
 
-TEST(no_room_is_told_from_too_many_requests)
+TEST(why_a_submission_is_refused)
 {
-        CHECK(far_vertex.no_room("The following quota metrics exceed quota limits: x"));
-        CHECK(!far_vertex.no_room("Quota exceeded for quota metric 'x' and limit 'y per minute'"));
+        static const struct {
+                int code;
+                const char *text;
+                enum far_refusal why;
+        } cases[] = {
+                {8, "The following quota metrics exceed quota limits: x", FAR_QUOTA},
+                {8, "Quota exceeded for quota metric 'x' and limit 'y per minute'", FAR_RATE_LIMIT},
+                {8, "Resources are insufficient in region: us-central1.", FAR_NO_ROOM},
+                {7, "Permission denied", FAR_REFUSED},
+                {3, "List of found errors", FAR_REFUSED},
+                {0, "", FAR_REFUSED},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++)
+                if (far_vertex.refusal(cases[i].code, cases[i].text) != cases[i].why)
+                        FAIL("%s", cases[i].text);
+}
+
+TEST(each_place_has_its_own_machine)
+{
+        struct config_executor c = config();
+        char east[] = "us-east1", machine[] = "g2-standard-8", gpu[] = "NVIDIA_L4";
+        struct config_place places[] = {{.region = east,
+                                         .machine_type = machine,
+                                         .accelerator_type = gpu,
+                                         .accelerator_count = 2,
+                                         .spot = true}};
+        const struct exec_job job = {.ref = "r-1", .commit = "01234567", .notebook = "a.ipynb"};
+        nb_auto_buf body = NB_BUF(1 << 16);
+        struct nb_err err;
+
+        c.vertex.fallbacks = places;
+        c.vertex.n_fallbacks = 1;
+        CHECK_OK(far_vertex.plan(&c,
+                                 &(struct far_plan){.job = &job,
+                                                    .label = "r-1",
+                                                    .group = "r",
+                                                    .input = "gs://b/i",
+                                                    .output = "gs://b/o",
+                                                    .place = 1},
+                                 &body, &err),
+                 &err);
+        CHECK(strstr(nb_buf_str(&body), "{\"machineType\":\"g2-standard-8\",\"acceleratorType\":"
+                                        "\"NVIDIA_L4\",\"acceleratorCount\":2}"));
+        CHECK(strstr(nb_buf_str(&body), "\"nbcid-place\":\"1\""));
+        CHECK(strstr(nb_buf_str(&body), "\"strategy\":\"SPOT\""));
 }
 
 NBTEST_MAIN()
