@@ -140,6 +140,7 @@ struct nb_environment {     /* texts owned, NULL when not said */
         char *conda;        /* text of an environment.yml */
         char *python;       /* "3.11": version of the interpreter */
         char *parameters;   /* JSON object, text: values for the cell tagged "parameters" */
+        char *workspace;    /* "none", "archive", "folder": what of the checkout goes along */
         char *why;          /* where it was taken from: "notebook metadata.environment" */
 };
 void nb_environment_done(struct nb_environment *e);

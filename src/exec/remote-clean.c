@@ -29,7 +29,7 @@ struct far_clean {
         struct blob_op *op;
         struct nb_strv objects;
         unsigned rounds, tries;
-        bool active, begun, ended, cancelled;
+        bool active, begun, ended, cancelled, more;
 };
 
 static void clean_free(struct far_clean *c)
@@ -81,6 +81,7 @@ static void clean_end(struct far_clean *c)
 /* ---- its objects ---- */
 
 static void delete_next(struct far_clean *c);
+static void list_objects(struct far_clean *c);
 
 static void on_deleted(void *arg, const struct blob_object *o, const struct nb_err *err)
 {
@@ -102,7 +103,10 @@ static void delete_next(struct far_clean *c)
         struct nb_err err;
 
         if (c->objects.n == 0) {
-                clean_end(c);
+                if (c->more)
+                        list_objects(c);
+                else
+                        clean_end(c);
                 return;
         }
         object = c->objects.v[--c->objects.n];
@@ -132,7 +136,8 @@ static void on_objects(void *arg, const struct blob_object *o, const struct nb_e
         struct far_clean *c = arg;
 
         c->op = NULL;
-        if (err)
+        c->more = err && err->code == NB_E_LIMIT; /* those first, then the others */
+        if (err && !c->more)
                 clean_failed(c, err);
         else
                 delete_next(c);

@@ -37,6 +37,8 @@ void far_ended(struct far_run *u, const struct far_job *j)
                              "no machine was free for it in time (queue_timeout)");
         }
         far_save_job(u, true);
+        free(u->created);
+        u->created = nb_strdup(j->created);
         if (u->end.no_room && !u->cancel_asked && !u->gave_up &&
             far_place_next(u, j->message ? j->message : u->end.reason)) {
                 gcp_call_cancel(NB_TAKE(u->cancel_call));
@@ -61,7 +63,7 @@ static void fetched(struct far_run *u)
         nb_closep(&u->fd);
         u->fd = -1;
         u->has_output = from && to && rename(from, to) == 0;
-        far_look(u);
+        far_log(u);
 }
 
 static void on_fetched(void *arg, const struct blob_object *o, const struct nb_err *err)
@@ -77,7 +79,7 @@ static void on_fetched(void *arg, const struct blob_object *o, const struct nb_e
         } else if (nb_errc_policy(err->code)->retry && ++u->fetches < FETCH_TRIES) {
                 loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
         } else if (err->code == NB_E_NOTFOUND || u->end.class == CLASS_CANCELLED) {
-                far_look(u); /* there is none, or nobody needs it */
+                far_log(u); /* there is none, or nobody needs it */
         } else {
                 far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
         }

@@ -13,6 +13,7 @@
 
 #include "remote-priv.h"
 
+#define LOG_TEXT_MAX ((size_t)2 << 20)
 #define NOTEBOOK_BYTES ((size_t)1 << 30) /* the plan has refused those over [limits] */
 
 struct far_item {
@@ -239,7 +240,7 @@ static void look_done(struct loop_work *w)
 
 static char *log_text(const struct far_run *u)
 {
-        nb_auto_buf b = NB_BUF(64 * 1024);
+        nb_auto_buf b = NB_BUF(LOG_TEXT_MAX);
         nb_auto_free char *place = far_place_text(&u->record.here.at);
         nb_auto_free char *link = u->name && u->far->kind->show_url
                                           ? u->far->kind->show_url(u->far->cfg, u->name)
@@ -260,6 +261,10 @@ static char *log_text(const struct far_run *u)
         if (u->end.reason[0])
                 (void)nb_buf_printf(&b, "end: %s\n", u->end.reason);
         (void)nb_buf_printf(&b, "submitted: %s\n", u->record.here.body);
+        if (u->log && u->log->trouble)
+                (void)nb_buf_printf(&b, "the container's log: %s\n", u->log->trouble);
+        else if (u->log && u->log->text)
+                (void)nb_buf_printf(&b, "\nthe container's log:\n%s", u->log->text);
         return nb_buf_steal(&b);
 }
 

@@ -63,6 +63,8 @@ static int make_place(struct far_run *u, const struct exec_job *job, unsigned i,
                                                       .group = u->record.group,
                                                       .input = u->record.input,
                                                       .output = u->record.output,
+                                                      .workspace_kind = u->record.workspace_kind,
+                                                      .workspace = u->record.workspace,
                                                       .place = i},
                                    &body, err);
 

@@ -30,6 +30,7 @@
  * before the last look for what it has done. */
 #define FAR_LOST_US (10 * NB_US_PER_S)
 #define FAR_GETS 8   /* jobs that are asked for one by one, at a time */
+#define FAR_LOGS 8   /* logs that are read at a time; others have a link only */
 #define FAR_CLEANS 8 /* runs that are cleaned up after, at a time */
 
 struct far_run;
@@ -48,7 +49,7 @@ struct far {
         struct far_run *runs; /* that somebody holds */
         struct far_extra *extras;
         struct far_clean *cleans;
-        unsigned n_cleans;
+        unsigned n_cleans, n_logs;
 
         /* one look at all jobs */
         struct loop_source *tick;
@@ -67,12 +68,14 @@ enum far_stage {
         FAR_FIND,   /* was it submitted? */
         FAR_WATCH,  /* the service has it */
         FAR_FETCH,  /* it ended; the notebook is read back */
+        FAR_LOG,    /* what the container wrote is read */
         FAR_LOOK,   /* on the pool: what does the notebook show? */
         FAR_ENDING, /* to be told in the next round */
         FAR_TOLD,
 };
 
-struct far_item; /* on the pool */
+struct far_item;    /* on the pool */
+struct far_staging; /* the rest of the checkout on its way */
 
 struct far_place { /* owned */
         struct config_place at;
@@ -86,6 +89,8 @@ struct far_record {                    /* owned */
         char *prefix, *input, *output; /* gs:// */
         char *label, *group;
         char *note; /* for the log, or NULL */
+        enum workspace_kind workspace_kind;
+        char *workspace, *workspace_dir; /* gs://, and the checkout; NULL: none */
         uint64_t timeout_us, max_output;
         unsigned place, n_places; /* where it has come to */
         struct far_place here;    /* that one */
@@ -98,6 +103,16 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
 int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err);
 /* With place set to another one: here becomes that. */
 int far_record_read_place(const char *dir, struct far_record *r, struct nb_err *err);
+
+struct far_log {              /* of the container */
+        struct nb_strv lines; /* the newest first */
+        size_t bytes;
+        struct nb_buf body; /* of the request */
+        char *token;
+        unsigned pages, looks;
+        bool cut, done;
+        char *text, *trouble; /* then one of them, or none when it wrote nothing */
+};
 
 struct far_run {
         struct exec_run base; /* first */
@@ -116,9 +131,13 @@ struct far_run {
         struct gcp_call *call, *cancel_call;
         struct blob_op *op;
         struct far_item *item;
+        struct far_staging *staging;
         int fd; /* of the notebook that comes in */
 
-        char *name; /* of the job, once known */
+        struct far_log *log; /* once it was asked for */
+
+        char *name;    /* of the job, once known */
+        char *created; /* when, once it has ended; or NULL */
         int64_t input_generation;
         unsigned tries, finds, losses, fetches;
         uint64_t queue_until_us, cancel_until_us;
@@ -169,6 +188,17 @@ void far_poll_soon(struct far *x);
 void far_tick(void *arg);
 /* The tree of an answer's body, or NULL with err. */
 struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err);
+
+/* remote-log.c */
+/* Read it, as far as it may be read, then far_look(). */
+void far_log(struct far_run *u);
+void far_log_ask(struct far_run *u);
+void far_log_free(struct far_run *u);
+
+/* remote-workspace.c */
+/* Stage the rest of the checkout when there is one to stage, then submit. */
+void far_workspace(struct far_run *u);
+void far_staging_cancel(struct far_staging *s); /* NULL is fine */
 
 /* remote-place.c */
 /* There was no machine, as text says: on to the next place.  false: it was the

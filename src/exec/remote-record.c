@@ -12,7 +12,8 @@
 
 void far_record_done(struct far_record *r)
 {
-        char *texts[] = {r->prefix, r->input, r->output, r->label, r->group, r->note, r->history};
+        char *texts[] = {r->prefix, r->input,   r->output,    r->label,        r->group,
+                         r->note,   r->history, r->workspace, r->workspace_dir};
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(texts); i++)
                 free(texts[i]);
@@ -47,6 +48,11 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
         nb_json_kv_str(&o, "group", r->group);
         if (r->note)
                 nb_json_kv_str(&o, "note", r->note);
+        if (r->workspace) {
+                nb_json_kv_str(&o, "workspace_kind", workspace_kind_name(r->workspace_kind));
+                nb_json_kv_str(&o, "workspace", r->workspace);
+                nb_json_kv_str(&o, "workspace_dir", r->workspace_dir);
+        }
         nb_json_kv_int(&o, "timeout_us", (int64_t)r->timeout_us);
         nb_json_kv_int(&o, "max_output", (int64_t)r->max_output);
         nb_json_key(&o, "places");
@@ -140,6 +146,11 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         if (!take_place(nb_json_index(places, rec.place), &rec.here))
                 return not_ours(dir, err);
         (void)take(o, "note", &rec.note);
+        if (take(o, "workspace", &rec.workspace) &&
+            (!take(o, "workspace_dir", &rec.workspace_dir) ||
+             !workspace_kind_parse(nb_json_str(nb_json_get(o, "workspace_kind"), NULL),
+                                   &rec.workspace_kind)))
+                return not_ours(dir, err);
         rec.timeout_us = (uint64_t)timeout;
         rec.max_output = (uint64_t)max;
         *ret = rec;

@@ -28,7 +28,7 @@ static void on_uploaded(void *arg, const struct blob_object *o, const struct nb_
         }
         u->input_generation = o ? o->generation : 0;
         u->tries = 0;
-        far_submit(u);
+        far_workspace(u);
 }
 
 /* Create only: what is there already is of a former process, and the same. */

@@ -140,6 +140,8 @@ int far_open(const struct far_kind *kind, const struct exec_ops *ops,
 
 static void run_free(struct far_run *u)
 {
+        far_log_free(u);
+        free(u->created);
         far_record_done(&u->record);
         run_result_done(&u->result);
         free(u->ref);
@@ -159,6 +161,7 @@ void far_release(struct exec_run *run)
         gcp_call_cancel(NB_TAKE(u->call));
         gcp_call_cancel(NB_TAKE(u->cancel_call));
         blob_cancel(NB_TAKE(u->op));
+        far_staging_cancel(NB_TAKE(u->staging));
         nb_closep(&u->fd);
         u->fd = -1;
         if (u->item)
@@ -225,6 +228,9 @@ static void on_timer(void *arg)
         case FAR_FETCH:
                 far_fetch(u);
                 return;
+        case FAR_LOG:
+                far_log_ask(u);
+                return;
         case FAR_ENDING:
                 far_tell_finished(u);
                 return;
@@ -263,6 +269,23 @@ static int run_make(struct far *x, const char *ref, exec_event_fn fn, void *arg,
         return 0;
 }
 
+/* The job's own wish, else the executor's. */
+static int fill_workspace(struct far_run *u, const struct exec_job *job)
+{
+        struct far_record *r = &u->record;
+
+        r->workspace_kind = u->far->cfg->vertex.workspace;
+        if (job->environment && job->environment->workspace)
+                (void)workspace_kind_parse(job->environment->workspace, &r->workspace_kind);
+        if (r->workspace_kind == WORKSPACE_NONE)
+                return 0;
+        r->workspace =
+                nb_asprintf("%s%s", r->prefix,
+                            r->workspace_kind == WORKSPACE_FOLDER ? "workspace/" : "workspace.tar");
+        r->workspace_dir = nb_strdup(job->workspace);
+        return r->workspace && r->workspace_dir ? 0 : -NB_E_NOMEM;
+}
+
 /* Where it is staged: nothing that a stranger chose is in the name. */
 static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_err *err)
 {
@@ -287,6 +310,8 @@ static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_
                                 job->commit, label);
         r->input = r->prefix ? nb_asprintf("%sinput.ipynb", r->prefix) : NULL;
         r->output = r->prefix ? nb_asprintf("%soutput.ipynb", r->prefix) : NULL;
+        if (r->prefix && fill_workspace(u, job) < 0)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
         r->timeout_us = job->timeout_us;
         r->max_output = job->max_output;
         if (job->environment && job->environment->requirements && *job->environment->requirements) {
@@ -398,6 +423,7 @@ int far_cancel(struct exec_run *run, struct nb_err *err)
         switch (u->stage) {
         case FAR_UPLOAD:
                 blob_cancel(NB_TAKE(u->op));
+                far_staging_cancel(NB_TAKE(u->staging));
                 far_finish(u, CLASS_CANCELLED, "cancelled before it was submitted");
                 return 0;
         case FAR_PAUSE:
@@ -410,6 +436,7 @@ int far_cancel(struct exec_run *run, struct nb_err *err)
         case FAR_SUBMIT:
         case FAR_FIND:
         case FAR_FETCH:
+        case FAR_LOG:
         case FAR_LOOK:
         case FAR_ENDING:
         case FAR_TOLD:

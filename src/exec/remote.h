@@ -52,6 +52,8 @@ struct far_plan {
         const char *label, *group;  /* of this attempt; of all of this installation */
         const char *input, *output; /* gs:// addresses */
         unsigned place;             /* of the configuration */
+        enum workspace_kind workspace_kind;
+        const char *workspace; /* gs:// address of the archive or of the folder; or NULL */
 };
 
 /* Why a submission was refused. */
@@ -87,6 +89,15 @@ struct far_kind {
         const struct nb_json *(*read_list)(const struct nb_json *root, const char **ret_token);
         void (*end)(const struct far_job *j, bool cancel_asked, uint64_t timeout_us,
                     struct far_end *ret);
+        /* What the container wrote; log_url NULL: the service does not tell.  since:
+         * when the job was made, or NULL; token: of the page before, or NULL. */
+        char *(*log_url)(const struct config_executor *cfg);
+        void (*log_body)(const struct config_executor *cfg, const char *name, const char *since,
+                         const char *token, struct nb_buf *ret);
+        /* line() for each, the newest first. */
+        void (*log_read)(const struct nb_json *root, void (*line)(void *arg, const char *text),
+                         void *arg, const char **ret_token);
+        const char *log_permission; /* and the role that has it, for people */
         enum far_refusal (*refusal)(int code, const char *message);
 };
 extern const struct far_kind far_vertex;

@@ -17,6 +17,7 @@
 #include "remote.h"
 
 #define NAME_MAX_CHARS 128
+#define LOG_PAGE 500     /* entries, each of which may have 256 KiB */
 #define CANCELLED_CODE 1 /* google.rpc.Code */
 #define INVALID_CODE 3
 #define DEADLINE_CODE 4
@@ -149,6 +150,64 @@ static char *show_url(const struct config_executor *cfg, const char *name)
                       : NULL;
 }
 
+/* ---- what the container wrote ---- */
+
+static char *log_url(const struct config_executor *cfg)
+{
+        return nb_asprintf("%s/v2/entries:list", cfg->vertex.logging_url
+                                                         ? cfg->vertex.logging_url
+                                                         : "https://logging.googleapis.com");
+}
+
+/* With a time the service need not search in all that it has. */
+static void log_body(const struct config_executor *cfg, const char *name, const char *since,
+                     const char *token, struct nb_buf *ret)
+{
+        struct nb_json_out o = NB_JSON_OUT(ret);
+        const char *id = strrchr(name, '/');
+        const bool timed = since && strlen(since) < 64 && !since[strspn(since, "0123456789-:.TZ")];
+        nb_auto_free char *project = nb_asprintf("projects/%s", cfg->vertex.project);
+        nb_auto_free char *filter =
+                nb_asprintf("resource.type=\"ml_job\" AND resource.labels.job_id=\"%s\"%s%s%s",
+                            id ? id + 1 : name, timed ? " AND timestamp>=\"" : "",
+                            timed ? since : "", timed ? "\"" : "");
+
+        nb_json_open_object(&o);
+        nb_json_key(&o, "resourceNames");
+        nb_json_open_array(&o);
+        nb_json_put_str(&o, project ? project : "");
+        nb_json_close(&o);
+        nb_json_kv_str(&o, "filter", filter ? filter : "");
+        nb_json_kv_str(&o, "orderBy", "timestamp desc");
+        nb_json_kv_int(&o, "pageSize", LOG_PAGE);
+        if (token)
+                nb_json_kv_str(&o, "pageToken", token);
+        nb_json_close(&o);
+}
+
+static void log_read(const struct nb_json *root, void (*line)(void *arg, const char *text),
+                     void *arg, const char **ret_token)
+{
+        const struct nb_json *entries = nb_json_get(root, "entries");
+        const char *token = nb_json_str(nb_json_get(root, "nextPageToken"), NULL);
+
+        *ret_token = token && *token ? token : NULL;
+        for (size_t i = 0; i < nb_json_size(entries); i++) {
+                const struct nb_json *e = nb_json_index(entries, i);
+                const char *time = nb_json_str(nb_json_get(e, "timestamp"), NULL);
+                const char *text = nb_json_str(nb_json_get(e, "textPayload"), NULL);
+                nb_auto_free char *whole = NULL;
+
+                if (!text)
+                        text = nb_json_str(nb_json_at(e, "jsonPayload", "message", NULL), NULL);
+                if (!text)
+                        continue;
+                whole = nb_asprintf("%.19s %s", time ? time : "", text);
+                if (whole)
+                        line(arg, whole);
+        }
+}
+
 /* ---- submitting ---- */
 
 /* Letters that an image's name may have: it comes from a stranger's notebook. */
@@ -251,6 +310,30 @@ static struct command choose_command(const struct config_vertex *v, const char *
         return c;
 }
 
+/* Before the command: go to where the notebook would be in its checkout.  A
+ * shell does it, whose text is fixed: names are its arguments.  No "$(" in it,
+ * which the service would take for a variable. */
+static void put_workspace(struct nb_json_out *o, const struct far_plan *p)
+{
+        static const char unpack[] =
+                "d=\"${TMPDIR:-/tmp}/nbcid-workspace\" && mkdir -p \"$d\" && "
+                "tar -xf \"$1\" -C \"$d\" && cd -- \"$d/$2\" && shift 2 && exec \"$@\"";
+        static const char enter[] = "cd -- \"$1/$2\" && shift 2 && exec \"$@\"";
+        const char *notebook = p->job->notebook, *slash = strrchr(notebook, '/');
+        nb_auto_free char *dir = NULL, *from = NULL;
+
+        if (p->workspace_kind == WORKSPACE_NONE)
+                return;
+        dir = slash ? nb_strndup(notebook, (size_t)(slash - notebook)) : nb_strdup(".");
+        from = nb_asprintf("/gcs/%s", p->workspace + strlen("gs://"));
+        nb_json_put_str(o, "sh");
+        nb_json_put_str(o, "-c");
+        nb_json_put_str(o, p->workspace_kind == WORKSPACE_ARCHIVE ? unpack : enter);
+        nb_json_put_str(o, "nbcid");
+        nb_json_put_str(o, from ? from : "");
+        nb_json_put_str(o, dir ? dir : ".");
+}
+
 static void put_container(struct nb_json_out *o, const struct config_vertex *v,
                           const struct far_plan *p, const char *image)
 {
@@ -261,6 +344,7 @@ static void put_container(struct nb_json_out *o, const struct config_vertex *v,
         nb_json_kv_str(o, "imageUri", image);
         nb_json_key(o, c.entrypoint ? "args" : "command");
         nb_json_open_array(o);
+        put_workspace(o, p);
         for (size_t i = 0; i < c.n; i++)
                 put_word(o, c.words[i], p);
         nb_json_close(o);
@@ -533,6 +617,10 @@ const struct far_kind far_vertex = {
         .read = read_job,
         .read_list = read_list,
         .end = end,
+        .log_url = log_url,
+        .log_body = log_body,
+        .log_read = log_read,
+        .log_permission = "logging.logEntries.list (roles/logging.viewer)",
         .refusal = refusal,
 };
 

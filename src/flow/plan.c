@@ -127,7 +127,10 @@ static int plan_environment(const struct planning *p, const struct notebook_head
                                                    .files = &files},
                     &j->environment, &why) < 0)
                 return plan_refuse(j, CLASS_ENVIRONMENT, &why, err);
-        return 0;
+        j->environment.workspace = nb_strdup(wish.workspace);
+        return wish.workspace && !j->environment.workspace
+                       ? nb_fail(err, NB_E_NOMEM, "out of memory")
+                       : 0;
 }
 
 static int plan_one(const struct planning *p, const struct git_changed *g, struct plan_job *ret,

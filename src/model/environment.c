@@ -22,6 +22,7 @@ static const struct {
         {"conda", offsetof(struct nb_environment, conda)},
         {"python", offsetof(struct nb_environment, python)},
         {"parameters", offsetof(struct nb_environment, parameters)},
+        {"workspace", offsetof(struct nb_environment, workspace)},
         {"why", offsetof(struct nb_environment, why)},
 };
 

@@ -38,6 +38,7 @@ credentials_file = "{self.dir}/service-account.json"
 container_uri = "docker.io/acme/notebooks:1"
 api_url = "{self.url}/{{region}}"
 storage_url = "{self.url}"
+logging_url = "{self.url}"
 token_url = "{self.url}/token"
 poll_interval = "200ms"
 {more}
@@ -284,6 +285,93 @@ def killed_on_the_way_to_another_machine(make):
             before = after
 
 
+def the_rest_of_the_checkout_goes_along(make):
+    with world(make) as (g, w, repo):
+        before = repo.base
+        read = notebook('import helper, os; print(helper.six() * 7, open("../data/x").read(), '
+                        'os.path.basename(os.getcwd()))',
+                        metadata={'environment': {'uri': IMAGE}})
+        plain = notebook('import helper; print(helper.six() * 7)')
+        for n, kind in enumerate(('archive', 'folder'), 1):
+            toml = f'[defaults]\nworkspace = "{kind}"\n'
+            after = repo.commit({'.nbcid.toml': toml, 'a b/$(X)/n.ipynb': read + ' ' * n,
+                                 'a b/$(X)/helper.py': 'def six():\n    return 6\n',
+                                 'a b/data/x': 'of data', 'helper.py': 'def six(): return 6',
+                                 'plain.ipynb': plain + ' ' * n})
+            build = w.build(repo, before, after)
+            assert build['state'] == 'passed', (kind, build)
+            done = w.artifact(w.job(build, 'a b/$(X)/n.ipynb'), 'notebook')[0]
+            text = json.dumps(json.loads(done)['cells'][0]['outputs'])
+            assert '42 of data $(X)' in text, (kind, text)
+            nothing_left(g, w)
+            before = after
+        spec = next(j['resource'] for j in g.jobs() if 'plain' in j['resource']['displayName'])
+        assert spec['jobSpec']['workerPoolSpecs'][0]['containerSpec']['command'][:2] == ['sh', '-c']
+
+
+def a_checkout_over_the_limit(make):
+    with world(make, 'workspace = "archive"\nmax_workspace = "1MiB"') as (g, w, repo):
+        after = repo.commit({'a.ipynb': notebook('1'), 'big': 'x' * (1 << 20)})
+        job = w.build(repo, repo.base, after)['jobs'][0]
+        assert (job['state'], job['class']) == ('failed', 'check'), job
+        assert 'more than the 1 MiB of max_workspace' in job['reason'], job
+        toml = '[[job]]\nnotebook = "*"\nworkspace = "none"\n'
+        build = w.build(repo, after, repo.commit({'.nbcid.toml': toml, 'a.ipynb': notebook('2')}))
+        assert build['state'] == 'passed', build
+        nothing_left(g, w)
+
+
+def killed_while_it_is_staged(make):
+    with world(make, 'workspace = "folder"') as (g, w, repo):
+        g.fault('storage.objects.insert.multipart', 'none', delay=1.5, match='workspace')
+        files = {f'data/{i}': str(i) for i in range(30)}
+        w.push(repo, repo.base, repo.commit({
+            **files, 'a.ipynb': notebook('print(open("data/29").read())')}))
+        wait_for('the folder', lambda: any(f['taken'] for f in g.control('GET', 'faults')))
+        restart(w)
+        assert w.wait_build(1)['state'] == 'passed'
+        assert len(g.jobs()) == 1
+        nothing_left(g, w)
+
+
+def log_of(w, build, name):
+    return w.artifact(w.job(build, name), 'log')[0].decode()
+
+
+def what_the_container_wrote(make):
+    with world(make) as (g, w, repo):
+        # A shell that says three times what a page holds, and then runs the notebook.
+        w.stop()
+        w.config['extra'] += '''[[executor.rule]]
+image = "docker.io/acme/**"
+run = ["sh", "-c", "seq -f 'line %.0f' 1200; echo bad >&2; exec papermill $1 $2", "sh", "{input}",
+       "{output}"]
+'''
+        w.write_config()
+        w.start(env={'no_proxy': '*'})
+        g.control('POST', 'logs', {'lag': 2})
+        first = repo.commit({'a.ipynb': notebook('1')})
+        log = log_of(w, w.build(repo, repo.base, first), 'a.ipynb')
+        lines = [line.split(' ', 1)[1] for line in log.splitlines() if ' line ' in line]
+        assert lines == [f'line {i}' for i in range(1, 1201)], lines
+        assert ' bad\n' in log, log
+        pages = [r for r in g.asked('logging.entries.list') if r['status'] == 200]
+        assert len(pages) >= 3, pages
+        # May not, then cannot: the job is what it was, and the log says why and where.
+        g.control('POST', 'grants', {'deny': [['nbcid@*', '*', 'logging.*']]})
+        second = repo.commit({'a.ipynb': notebook('2')})
+        build = w.build(repo, first, second)
+        log = log_of(w, build, 'a.ipynb')
+        assert build['state'] == 'passed', build
+        assert 'logging.logEntries.list (roles/logging.viewer)' in log, log
+        assert 'its logs: https://console.cloud.google.com/vertex-ai/locations/us-' in log, log
+        g.control('POST', 'grants', {'deny': [], 'reset_deny': True})
+        g.fault('logging.entries.list', 'status', status=500, times=None)
+        build = w.build(repo, second, repo.commit({'a.ipynb': notebook('3')}))
+        assert build['state'] == 'passed', build
+        assert "the container's log: " in log_of(w, build, 'a.ipynb'), log
+
+
 def cancelled(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({
@@ -368,6 +456,9 @@ def stopped_in_the_middle(make):
 
 main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
       duplicates_are_ended, trouble_on_the_way, ends_of_jobs, no_machine_tries_the_next,
-      no_machine_anywhere, killed_on_the_way_to_another_machine, cancelled,
+      no_machine_anywhere, killed_on_the_way_to_another_machine,
+      the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit, killed_while_it_is_staged,
+      what_the_container_wrote,
+      cancelled,
       cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
       stopped_in_the_middle])

@@ -2,9 +2,10 @@
 """A job's container: no image, but what its command says is done, with a real kernel.
 
 Two commands are known, those that run notebooks: `nbexecutor` and `papermill`.  Cloud Storage
-is read and written as the job's service account, under gs:// and under /gcs/.
+is read and written as the job's service account, under gs:// and under /gcs/.  A third, `sh -c`,
+is a real shell, for which /gcs/ is a copy of what its arguments are beside, and in whose PATH
+are the other two.
 """
-import argparse
 import json
 import os
 import posixpath
@@ -18,82 +19,13 @@ import threading
 import traceback
 
 from . import logs
+from .commands import COMMANDS, Failed
 
 PYTHON = "/usr/bin/python3"
-EXECUTE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "execute.py")
-KILLED, NOT_FOUND, BROKEN, USAGE = 137, 127, 125, 2
+HERE = os.path.dirname(os.path.abspath(__file__))
+EXECUTE, TOOL = os.path.join(HERE, "execute.py"), os.path.join(HERE, "tool.py")
+KILLED, NOT_FOUND, BROKEN = 137, 127, 125
 MAX_WORKSPACE_OBJECTS = 1000
-
-
-class Failed(Exception):
-    """The command ends with this exit status, having said why."""
-
-    def __init__(self, code, text):
-        super().__init__(text)
-        self.code = code
-
-
-class Arguments(argparse.ArgumentParser):
-    def error(self, message):
-        raise Failed(USAGE, f"{self.format_usage()}{self.prog}: error: {message}")
-
-
-def nbexecutor(args):
-    p = Arguments(prog="nbexecutor", add_help=False, allow_abbrev=False)
-    p.add_argument("--input-notebook", required=True)
-    p.add_argument("--output-notebook", required=True)
-    p.add_argument("--kernel-name")
-    given = p.parse_args(args)
-    for uri in (given.input_notebook, given.output_notebook):
-        if not uri.startswith("gs://"):
-            raise Failed(USAGE, f"nbexecutor: {uri!r} is not a gs:// URI")
-    return {"input": given.input_notebook, "output": given.output_notebook,
-            "kernel": given.kernel_name, "parameters": {}, "cwd": None}
-
-
-def papermill(args):
-    p = Arguments(prog="papermill", add_help=False, allow_abbrev=False)
-    p.add_argument("input")
-    p.add_argument("output")
-    p.add_argument("-k", "--kernel")
-    p.add_argument("--cwd")
-    p.add_argument("-p", "--parameters", nargs=2, action="append", default=[])
-    p.add_argument("-r", "--parameters_raw", nargs=2, action="append", default=[])
-    p.add_argument("-y", "--parameters_yaml", action="append", default=[])
-    p.add_argument("--log-output", "--no-log-output", action="store_const", const=True)
-    p.add_argument("--progress-bar", "--no-progress-bar", action="store_const", const=True)
-    p.add_argument("--request-save-on-cell-execute", "--no-request-save-on-cell-execute",
-                   action="store_const", const=True)
-    p.add_argument("--start-timeout", "--start_timeout", type=int)
-    p.add_argument("--execution-timeout", type=int)
-    p.add_argument("--autosave-cell-every", type=int)
-    given = p.parse_intermixed_args(args)
-    parameters = {}
-    for text in given.parameters_yaml:
-        try:
-            parameters.update(json.loads(text))
-        except (ValueError, TypeError):
-            raise Failed(1, "the stand-in reads -y as JSON only") from None
-    parameters.update({name: typed(text) for name, text in given.parameters})
-    parameters.update(dict(given.parameters_raw))
-    return {"input": given.input, "output": given.output, "kernel": given.kernel,
-            "parameters": parameters, "cwd": given.cwd}
-
-
-def typed(text):
-    """A parameter as papermill takes it: true, none and numbers are no texts."""
-    constants = {"True": True, "true": True, "False": False, "false": False, "None": None}
-    if text in constants:
-        return constants[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
-
-
-COMMANDS = {"nbexecutor": nbexecutor, "papermill": papermill}
 
 
 def expand(text, env):
@@ -159,9 +91,11 @@ class Container:
             raise Failed(NOT_FOUND, "the stand-in runs container specs only")
         env = self.environment(scratch)
         argv = [expand(a, env) for a in (*pool.container_spec.command, *pool.container_spec.args)]
+        if argv and posixpath.basename(argv[0]) == "sh":
+            return self.shell(argv, scratch, env)
         if not argv or posixpath.basename(argv[0]) not in COMMANDS:
             raise Failed(NOT_FOUND, f"exec: {argv[:1]}: not found (the stand-in has "
-                                    f"{' and '.join(COMMANDS)})")
+                                    f"{', '.join(COMMANDS)} and sh)")
         what = COMMANDS[posixpath.basename(argv[0])](argv[1:])
         notebook, output = (os.path.join(scratch, n) for n in ("in.ipynb", "out.ipynb"))
         target = read_gcs(what["output"])
@@ -171,7 +105,7 @@ class Container:
         order = {"input": notebook, "output": output, "kernel": what["kernel"],
                  "parameters": what["parameters"], "cwd": workspace or scratch,
                  "input_path": what["input"], "output_path": what["output"]}
-        code = self.spawn(order, env)
+        code = self.spawn([PYTHON, "-I", EXECUTE], env, order["cwd"], json.dumps(order))
         if workspace:
             self.save_workspace(workspace, what["cwd"])
         if os.path.exists(output) and not self.job.plan.no_output:
@@ -182,18 +116,65 @@ class Container:
             self.write(*target, replacement.encode())
         return code
 
-    def spawn(self, order, env):
+    def shell(self, argv, scratch, env):
+        """Run it for real: every /gcs/ in an argument is a path below scratch."""
+        if argv[1:2] != ["-c"] or len(argv) < 3:
+            raise Failed(NOT_FOUND, "the stand-in's sh takes -c only")
+        root = os.path.join(scratch, "gcs")
+        for bucket, name in re.findall(r"(?:gs://|/gcs/)([^/]+)/(\S+)", " ".join(argv[3:])):
+            self.fill_gcs(root, bucket, posixpath.dirname(name.rstrip("/")))
+        tools, tmp = os.path.join(scratch, "bin"), os.path.join(scratch, "tmp")
+        os.mkdir(tools)
+        os.mkdir(tmp)
+        for name in COMMANDS:
+            path = os.path.join(tools, name)
+            with open(path, "w", encoding="ascii") as f:
+                f.write(f'#!/bin/sh\nexec {PYTHON} -I {TOOL} {name} "$@"\n')
+            os.chmod(path, 0o755)
+        env = {**env, "PATH": f"{tools}:{env['PATH']}", "TMPDIR": tmp, "STANDIN_GCS": root + "/"}
+        words = ["sh", "-c", argv[2], *(a.replace("/gcs/", root + "/") for a in argv[3:])]
+        code = self.spawn(words, env, scratch, "")
+        if not self.job.plan.no_output:
+            self.save_gcs(root)
+        return code
+
+    def fill_gcs(self, root, bucket, prefix):
+        with self.cloud.lock:
+            where = self.permit(bucket, "storage.objects.list")
+            found, _, more = self.cloud.store.list(where, prefix + "/", "", "",
+                                                   MAX_WORKSPACE_OBJECTS)
+        if more is not None:
+            raise Failed(1, f"/gcs/{bucket}/{prefix} has more than {MAX_WORKSPACE_OBJECTS} objects")
+        for item in found:
+            path = os.path.normpath(os.path.join(root, bucket, item.name))
+            if path.startswith(root + os.sep) and not os.path.exists(path):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(path, "wb") as f:
+                    f.write(self.read(bucket, item.name))
+                os.utime(path, (0, 0))  # what the run changes gets a new time
+
+    def save_gcs(self, root):
+        for where, _, names in os.walk(root):
+            for name in names:
+                path = os.path.join(where, name)
+                if os.path.islink(path) or os.stat(path).st_mtime == 0:
+                    continue
+                bucket, _, target = os.path.relpath(path, root).partition("/")
+                with open(path, "rb") as f:
+                    self.write(bucket, target, f.read())
+
+    def spawn(self, argv, env, cwd, text):
         with self._lock:
             if self._stopped:
                 return KILLED
             self._process = subprocess.Popen(
-                [PYTHON, "-I", EXECUTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, env=env, cwd=order["cwd"], start_new_session=True)
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=env, cwd=cwd, start_new_session=True)
         process = self._process
         errors = threading.Thread(target=self.copy, args=(process.stderr, True))
         errors.start()
         try:
-            process.stdin.write(json.dumps(order).encode())
+            process.stdin.write(text.encode())
             process.stdin.close()
         except BrokenPipeError:
             pass  # it ended before it had read; its exit status says more

@@ -141,6 +141,37 @@ TEST(the_command_is_a_template)
         nb_strv_done(&c.vertex.run);
 }
 
+TEST(a_checkout_that_goes_along_is_entered_first)
+{
+        struct config_executor c = config();
+        const struct exec_job job = {
+                .ref = "r-1", .commit = "01234567", .notebook = "deep/$(x) '\"/a.ipynb"};
+        static const char *const want[] = {
+                "",
+                "\"command\":[\"sh\",\"-c\",\"d=\\\"${TMPDIR:-/tmp}/",
+                "\"command\":[\"sh\",\"-c\",\"cd -- \\\"$1/$2\\\"",
+        };
+
+        for (int kind = WORKSPACE_ARCHIVE; kind < WORKSPACE_KIND__COUNT; kind++) {
+                nb_auto_buf body = NB_BUF(1 << 16);
+                struct nb_err err;
+
+                CHECK_OK(far_vertex.plan(&c,
+                                         &(struct far_plan){.job = &job,
+                                                            .label = "r-1",
+                                                            .group = "r",
+                                                            .input = "gs://b/i",
+                                                            .output = "gs://b/o",
+                                                            .workspace_kind = kind,
+                                                            .workspace = "gs://b/w"},
+                                         &body, &err),
+                         &err);
+                CHECK(strstr(nb_buf_str(&body), want[kind]));
+                CHECK(strstr(nb_buf_str(&body), "\"nbcid\",\"/gcs/b/w\",\"deep/$(x) '\\\"\","
+                                                "\"papermill\",\"/gcs/b/i\""));
+        }
+}
+
 TEST(images_have_commands_of_their_own)
 {
         struct config_executor c = config();
@@ -226,11 +257,6 @@ TEST(labels)
         CHECK_INT(strlen(label), 40);
 }
 
-/* ---- replies ---- */
-
-#define NAME "\"name\":\"projects/1/locations/r/customJobs/7\""
-#define LABELS "\"labels\":{\"nbcid-attempt\":\"a\"}"
-
 static struct nb_json_tree *read_tree(const char *text)
 {
         const struct nb_json_limits limits = {.bytes = 1 << 16, .depth = 16};
@@ -240,6 +266,47 @@ static struct nb_json_tree *read_tree(const char *text)
         CHECK_OK(nb_json_read(text, strlen(text), &limits, &t, NULL, &err), &err);
         return t;
 }
+
+static void add_line(void *arg, const char *text)
+{
+        (void)nb_buf_printf(arg, "%s|", text);
+}
+
+TEST(the_containers_log)
+{
+        struct config_executor c = config();
+        static const char *const times[] = {"2026-11-25T17:00:00.123Z", NULL, "\" OR true"};
+        nb_auto_free char *url = far_vertex.log_url(&c);
+        NB_CLEANUP(nb_json_freep)
+        struct nb_json_tree *t =
+                read_tree("{\"entries\":[{\"timestamp\":\"2026-11-25T17:00:00.123456Z\","
+                          "\"textPayload\":\"a\"},"
+                          "{\"jsonPayload\":{\"message\":\"b\"}},{\"jsonPayload\":{\"x\":1}},7],"
+                          "\"nextPageToken\":\"n\"}");
+        nb_auto_buf lines = NB_BUF(4096);
+        const char *token;
+
+        CHECK_STR(url, "https://logging.googleapis.com/v2/entries:list");
+        for (size_t i = 0; i < NB_ARRAY_SIZE(times); i++) {
+                nb_auto_buf body = NB_BUF(4096);
+
+                far_vertex.log_body(&c, "projects/1/locations/r/customJobs/7", times[i],
+                                    i ? "t" : NULL, &body);
+                CHECK(strstr(nb_buf_str(&body), "{\"resourceNames\":[\"projects/acme\"],\"filter\":"
+                                                "\"resource.type=\\\"ml_job\\\" AND "
+                                                "resource.labels.job_id=\\\"7\\\""));
+                CHECK_INT(strstr(nb_buf_str(&body), "timestamp>=") != NULL, i == 0);
+                CHECK_INT(strstr(nb_buf_str(&body), "\"pageToken\":\"t\"") != NULL, i > 0);
+        }
+        far_vertex.log_read(nb_json_root(t), add_line, &lines, &token);
+        CHECK_STR(nb_buf_str(&lines), "2026-11-25T17:00:00 a| b|");
+        CHECK_STR(token, "n");
+}
+
+/* ---- replies ---- */
+
+#define NAME "\"name\":\"projects/1/locations/r/customJobs/7\""
+#define LABELS "\"labels\":{\"nbcid-attempt\":\"a\"}"
 
 TEST(jobs_that_are_not_ours_or_no_jobs_are_skipped)
 {
