@@ -113,6 +113,17 @@ const char *ref_short(const char *ref);
 
 /* ---- how a run ended ---- */
 
+/* On what a run was, where the executor makes a machine for it; texts owned.
+ * type NULL: not known, and the rest is nothing then. */
+struct run_machine {
+        char *type, *accelerator, *region; /* the last two may be NULL */
+        int64_t accelerators;
+        bool spot;                    /* it could have been taken away */
+        int64_t started_ms, ended_ms; /* as the service tells; 0: not said */
+};
+void run_machine_done(struct run_machine *m);
+int run_machine_copy(const struct run_machine *m, struct run_machine *ret, struct nb_err *err);
+
 struct run_result { /* texts owned; done with run_result_done() */
         enum run_class class;
         int64_t cell;              /* number of the failing cell, 1-based over all cells; 0: none */
@@ -121,6 +132,7 @@ struct run_result { /* texts owned; done with run_result_done() */
         int64_t cells, cells_done; /* code cells that would run, that ended */
         uint64_t wall_us, cpu_us, mem_peak; /* 0: not known */
         int signo;                          /* CLASS_SIGNAL: which, or 0 */
+        struct run_machine machine;
 };
 void run_result_done(struct run_result *r);
 /* Owned one line: "cell 7: ValueError: shapes (3,) (4,)", "timed out in cell 3

@@ -51,6 +51,9 @@ struct view_attempt {
         enum run_class class;
         int64_t created_ms, started_ms, finished_ms;
         uint64_t wall_us, cpu_us, mem_peak;
+        const char *machine_type, *accelerator, *region; /* NULL: not known */
+        int64_t accelerators, machine_started_ms, machine_ended_ms;
+        bool spot;
 };
 
 struct view_filter {

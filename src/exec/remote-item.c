@@ -20,6 +20,7 @@ struct far_item {
         struct loop_work work; /* first */
         struct far_run *run;   /* NULL: released meanwhile */
         char *dir, *text;      /* the record, or the log */
+        char *report;          /* in what it ran */
         char *workspace, *notebook, *parameters, *language;
         struct notebook_verdict verdict;
         bool has_output;
@@ -32,6 +33,7 @@ static void item_free(struct far_item *i)
 {
         free(i->dir);
         free(i->text);
+        free(i->report);
         free(i->workspace);
         free(i->notebook);
         free(i->parameters);
@@ -143,6 +145,9 @@ static void look_run(struct loop_work *w)
                 return;
         }
         i->r = nb_write_file(dir, "log.txt", i->text, strlen(i->text), 0600, false, &i->err);
+        if (i->r == 0 && i->report)
+                i->r = nb_write_file(dir, "environment.json", i->report, strlen(i->report), 0600,
+                                     false, &i->err);
         if (i->r == 0 && i->has_output)
                 i->r = nb_read_file(dir, "executed.ipynb", &text, &i->err);
         if (i->r == 0 && i->has_output)
@@ -235,6 +240,7 @@ static void look_done(struct loop_work *w)
         u->item = NULL;
         run_result_done(&u->result);
         conclude_all(u, i);
+        far_put_machine(u);
         far_tell_finished(u);
 }
 
@@ -268,6 +274,34 @@ static char *log_text(const struct far_run *u)
         return nb_buf_steal(&b);
 }
 
+/* As the runner's, as far as it is known of a machine that is gone. */
+static char *report_text(const struct far_run *u)
+{
+        const struct far_record *r = &u->record;
+        nb_auto_buf b = NB_BUF(256 * 1024);
+        struct nb_json_out o = NB_JSON_OUT(&b);
+
+        nb_json_open_object(&o);
+        nb_json_kv_str(&o, "hash", NULL);
+        nb_json_kv_bool(&o, "lock", false);
+        nb_json_kv_bool(&o, "built", false);
+        nb_json_kv_str(&o, "why", r->why);
+        nb_json_kv_str(&o, "image", r->image);
+        nb_json_kv_str(&o, "note", r->note);
+        nb_json_kv_str(&o, "job", u->name);
+        nb_json_key(&o, "machine");
+        nb_json_open_object(&o);
+        nb_json_kv_str(&o, "type", r->here.at.machine_type);
+        nb_json_kv_str(&o, "accelerator", r->here.at.accelerator_type);
+        nb_json_kv_int(&o, "accelerators",
+                       r->here.at.accelerator_type ? r->here.at.accelerator_count : 0);
+        nb_json_kv_str(&o, "region", r->here.at.region);
+        nb_json_kv_bool(&o, "spot", r->here.at.spot);
+        nb_json_close(&o);
+        nb_json_close(&o);
+        return nb_buf_steal(&b);
+}
+
 void far_look(struct far_run *u)
 {
         NB_CLEANUP(item_freep) struct far_item *i = calloc(1, sizeof(*i));
@@ -280,6 +314,7 @@ void far_look(struct far_run *u)
                 i->work.done = look_done;
                 i->dir = nb_strdup(u->dir);
                 i->text = log_text(u);
+                i->report = u->name ? report_text(u) : NULL;
                 i->has_output = u->has_output;
                 i->max = u->record.max_output + NOTEBOOK_BYTES;
         }

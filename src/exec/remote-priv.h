@@ -94,6 +94,7 @@ struct far_record {                    /* owned */
         uint64_t timeout_us, max_output;
         unsigned place, n_places; /* where it has come to */
         struct far_place here;    /* that one */
+        char *image, *why;        /* in what it runs, and who says so */
         char *history;            /* lines: where there was no machine; or NULL */
 };
 void far_record_done(struct far_record *r);
@@ -163,6 +164,8 @@ static inline uint64_t far_lost_us(const struct far *x)
 bool far_tell(struct far_run *u, const struct exec_event *ev);
 /* In the next round, as this. */
 void far_finish(struct far_run *u, enum run_class class, const char *reason);
+/* What it ran on, into u->result. */
+void far_put_machine(struct far_run *u);
 /* Tell FINISHED with u->result; not from inside a call of the owner. */
 void far_tell_finished(struct far_run *u);
 /* What the job is called, and whether it is over, for a later process. */

@@ -12,8 +12,8 @@
 
 void far_record_done(struct far_record *r)
 {
-        char *texts[] = {r->prefix, r->input,   r->output,    r->label,        r->group,
-                         r->note,   r->history, r->workspace, r->workspace_dir};
+        char *texts[] = {r->prefix,  r->input,     r->output,        r->label, r->group, r->note,
+                         r->history, r->workspace, r->workspace_dir, r->image, r->why};
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(texts); i++)
                 free(texts[i]);
@@ -48,6 +48,8 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
         nb_json_kv_str(&o, "group", r->group);
         if (r->note)
                 nb_json_kv_str(&o, "note", r->note);
+        nb_json_kv_str(&o, "image", r->image);
+        nb_json_kv_str(&o, "why", r->why);
         if (r->workspace) {
                 nb_json_kv_str(&o, "workspace_kind", workspace_kind_name(r->workspace_kind));
                 nb_json_kv_str(&o, "workspace", r->workspace);
@@ -146,6 +148,8 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         if (!take_place(nb_json_index(places, rec.place), &rec.here))
                 return not_ours(dir, err);
         (void)take(o, "note", &rec.note);
+        (void)take(o, "image", &rec.image);
+        (void)take(o, "why", &rec.why);
         if (take(o, "workspace", &rec.workspace) &&
             (!take(o, "workspace_dir", &rec.workspace_dir) ||
              !workspace_kind_parse(nb_json_str(nb_json_get(o, "workspace_kind"), NULL),

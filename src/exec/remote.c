@@ -198,12 +198,30 @@ void far_tell_finished(struct far_run *u)
         (void)far_tell(u, &(struct exec_event){.kind = EXEC_FINISHED, .result = &u->result});
 }
 
+void far_put_machine(struct far_run *u)
+{
+        const struct config_place *at = &u->record.here.at;
+        const struct run_machine m = {
+                .type = at->machine_type,
+                .accelerator = at->accelerator_type,
+                .accelerators = at->accelerator_type ? at->accelerator_count : 0,
+                .region = at->region,
+                .spot = at->spot,
+                .started_ms = u->end.started_ms,
+                .ended_ms = u->end.ended_ms,
+        };
+
+        if (u->name) /* else it has never had one */
+                (void)run_machine_copy(&m, &u->result.machine, NULL);
+}
+
 void far_finish(struct far_run *u, enum run_class class, const char *reason)
 {
         run_result_done(&u->result);
         u->result = (struct run_result){.class = class,
                                         .reason = nb_utf8_clean(reason, strlen(reason), true),
                                         .wall_us = u->end.run_us};
+        far_put_machine(u);
         u->stage = FAR_ENDING;
         loop_timer_arm(u->timer, 0);
 }
@@ -312,6 +330,7 @@ static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_
         r->output = r->prefix ? nb_asprintf("%soutput.ipynb", r->prefix) : NULL;
         if (r->prefix && fill_workspace(u, job) < 0)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
+        r->image = u->far->kind->image(u->far->cfg, job->environment, &r->why);
         r->timeout_us = job->timeout_us;
         r->max_output = job->max_output;
         if (job->environment && job->environment->requirements && *job->environment->requirements) {
@@ -447,7 +466,7 @@ int far_cancel(struct exec_run *run, struct nb_err *err)
 
 int far_collect(struct exec_run *run, int dirfd, struct nb_err *err)
 {
-        static const char *const names[] = {"executed.ipynb", "log.txt"};
+        static const char *const names[] = {"executed.ipynb", "log.txt", "environment.json"};
         struct far_run *u = (struct far_run *)run;
         nb_auto_fd int dir = open(u->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 

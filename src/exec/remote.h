@@ -38,11 +38,12 @@ struct far_job {
 /* How a job ended, before anybody has looked at the notebook. */
 struct far_end {
         enum run_class class;
-        bool look;       /* the notebook that it left decides */
-        bool must;       /* it must have left one */
-        bool no_room;    /* there was no machine of that kind at that place */
-        int status;      /* exit status of the container, 0: not said */
-        uint64_t run_us; /* how long it ran; 0: not known */
+        bool look;                    /* the notebook that it left decides */
+        bool must;                    /* it must have left one */
+        bool no_room;                 /* there was no machine of that kind at that place */
+        int status;                   /* exit status of the container, 0: not said */
+        uint64_t run_us;              /* how long it ran; 0: not known */
+        int64_t started_ms, ended_ms; /* 0: not said */
         char reason[600];
 };
 
@@ -71,6 +72,9 @@ struct far_kind {
          * for cannot be had here. */
         int (*plan)(const struct config_executor *cfg, const struct far_plan *p, struct nb_buf *ret,
                     struct nb_err *err);
+        /* The image, and who chose it, for people; owned, NULL when there is none. */
+        char *(*image)(const struct config_executor *cfg, const struct nb_environment *e,
+                       char **ret_why);
         /* Addresses; owned, NULL when memory is out.  name is one that read() took. */
         char *(*submit_url)(const struct config_executor *cfg, const char *region);
         char *(*job_url)(const struct config_executor *cfg, const char *name);

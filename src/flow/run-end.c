@@ -44,9 +44,13 @@ void run_release(struct run *u)
 void run_end(struct run *u, enum run_class class, const char *reason)
 {
         char *text = nb_utf8_clean(reason, strlen(reason), true);
+        struct run_machine machine = u->result.machine; /* it ran there all the same */
+        uint64_t wall_us = u->result.wall_us;
 
+        u->result.machine = (struct run_machine){0};
         run_result_done(&u->result);
-        u->result = (struct run_result){.class = class, .reason = text};
+        u->result = (struct run_result){
+                .class = class, .reason = text, .machine = machine, .wall_us = wall_us};
         u->stage = RUN_READY;
         flow_look_soon(u->flow);
 }

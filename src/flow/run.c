@@ -71,6 +71,8 @@ static void run_event(void *arg, struct exec_run *handle, const struct exec_even
                 u->result.ename = nb_strdup(r->ename);
                 u->result.evalue = nb_strdup(r->evalue);
                 u->result.reason = nb_strdup(r->reason);
+                u->result.machine = (struct run_machine){0};
+                (void)run_machine_copy(&r->machine, &u->result.machine, NULL);
                 u->stage = RUN_COLLECT;
                 flow_look_soon(u->flow);
                 return;

@@ -188,6 +188,28 @@ void event_done(struct event *e)
         *e = (struct event){0};
 }
 
+void run_machine_done(struct run_machine *m)
+{
+        free(m->type);
+        free(m->accelerator);
+        free(m->region);
+        *m = (struct run_machine){0};
+}
+
+int run_machine_copy(const struct run_machine *m, struct run_machine *ret, struct nb_err *err)
+{
+        NB_CLEANUP(run_machine_done) struct run_machine c = *m;
+
+        c.type = nb_strdup(m->type);
+        c.accelerator = nb_strdup(m->accelerator);
+        c.region = nb_strdup(m->region);
+        if ((m->type && !c.type) || (m->accelerator && !c.accelerator) || (m->region && !c.region))
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        *ret = c;
+        c = (struct run_machine){0};
+        return 0;
+}
+
 void run_result_done(struct run_result *r)
 {
         if (!r)
@@ -195,5 +217,6 @@ void run_result_done(struct run_result *r)
         free(r->ename);
         free(r->evalue);
         free(r->reason);
+        run_machine_done(&r->machine);
         *r = (struct run_result){0};
 }

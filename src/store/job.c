@@ -158,16 +158,20 @@ static int attempt_end(struct db *d, const struct flight *f, const struct run_re
                        const char *text, struct nb_err *err)
 {
         const enum job_state to = run_class_state(res->class);
+        const struct run_machine *m = &res->machine;
 
         nb_assert(job_may_move(f->a.state, to));
-        return moved(stmt_run(d, SQL_ATTEMPT_END,
-                              BINDS(B_INT(f->a.id), B_TEXT(job_state_name(f->a.state)),
-                                    B_TEXT(job_state_name(to)), B_TEXT(run_class_name(res->class)),
-                                    B_TEXT(to == JOB_PASSED ? res->reason : text),
-                                    B_INT(nb_now_ms(d->clock)), B_INT(res->wall_us),
-                                    B_INT(res->cpu_us), B_INT(res->mem_peak)),
-                              err),
-                     "attempt", f->a.id, err);
+        return moved(
+                stmt_run(d, SQL_ATTEMPT_END,
+                         BINDS(B_INT(f->a.id), B_TEXT(job_state_name(f->a.state)),
+                               B_TEXT(job_state_name(to)), B_TEXT(run_class_name(res->class)),
+                               B_TEXT(to == JOB_PASSED ? res->reason : text),
+                               B_INT(nb_now_ms(d->clock)), B_INT(res->wall_us), B_INT(res->cpu_us),
+                               B_INT(res->mem_peak), B_TEXT(m->type), B_TEXT(m->accelerator),
+                               B_INT(m->accelerators), B_TEXT(m->region), B_INT(m->spot),
+                               B_INT(m->started_ms), B_INT(m->ended_ms)),
+                         err),
+                "attempt", f->a.id, err);
 }
 
 /* ---- verbs ---- */

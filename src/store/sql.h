@@ -226,7 +226,10 @@
         X(ATTEMPT_RUN, "UPDATE attempt SET state = 'running', started_ms = ?2 " \
                        "WHERE id = ?1 AND state = 'submitting'") \
         X(ATTEMPT_END, "UPDATE attempt SET state = ?3, class = ?4, reason = ?5, " \
-                       "finished_ms = ?6, wall_us = ?7, cpu_us = ?8, mem_peak = ?9 " \
+                       "finished_ms = ?6, wall_us = ?7, cpu_us = ?8, mem_peak = ?9, " \
+                       "machine_type = ?10, accelerator = ?11, accelerators = ?12, " \
+                       "region = ?13, spot = ?14, machine_started_ms = nullif(?15, 0), " \
+                       "machine_ended_ms = nullif(?16, 0) " \
                        "WHERE id = ?1 AND state = ?2") \
         X(ATTEMPTS_DROP, "UPDATE attempt SET state = 'cancelled', class = 'cancelled', " \
                          "reason = ?2, finished_ms = ?3 WHERE " FLYING \

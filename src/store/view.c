@@ -180,6 +180,13 @@ static int attempt_row(struct stmt *q, void *fn, void *arg, struct nb_err *err)
                 .wall_us = (uint64_t)col_int(q, "wall_us"),
                 .cpu_us = (uint64_t)col_int(q, "cpu_us"),
                 .mem_peak = (uint64_t)col_int(q, "mem_peak"),
+                .machine_type = col_text(q, "machine_type"),
+                .accelerator = col_text(q, "accelerator"),
+                .region = col_text(q, "region"),
+                .accelerators = col_int(q, "accelerators"),
+                .machine_started_ms = col_int(q, "machine_started_ms"),
+                .machine_ended_ms = col_int(q, "machine_ended_ms"),
+                .spot = col_int(q, "spot") != 0,
         };
 
         if (!job_state_parse(col_text(q, "state"), &a.state))

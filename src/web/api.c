@@ -147,6 +147,30 @@ static int put_build_job(void *arg, const struct view_job *j)
         return 0;
 }
 
+/* What it ran on, and how long the service had it running: what it costs. */
+static void put_machine(struct nb_json_out *o, const struct view_attempt *t)
+{
+        int64_t ms = t->machine_started_ms && t->machine_ended_ms > t->machine_started_ms
+                             ? t->machine_ended_ms - t->machine_started_ms
+                             : 0;
+
+        nb_json_key(o, "machine");
+        if (!t->machine_type) {
+                nb_json_put_null(o);
+                return;
+        }
+        nb_json_open_object(o);
+        nb_json_kv_str(o, "type", t->machine_type);
+        nb_json_kv_str(o, "accelerator", t->accelerator);
+        nb_json_kv_int(o, "accelerators", t->accelerators);
+        nb_json_kv_str(o, "region", t->region);
+        nb_json_kv_bool(o, "spot", t->spot);
+        put_time(o, "started_at", t->machine_started_ms);
+        put_time(o, "ended_at", t->machine_ended_ms);
+        put_seconds(o, "seconds", ms);
+        nb_json_close(o);
+}
+
 static int put_attempt(void *arg, const struct view_attempt *t)
 {
         struct nb_json_out *o = &((struct writer *)arg)->out;
@@ -166,6 +190,7 @@ static int put_attempt(void *arg, const struct view_attempt *t)
         put_seconds(o, "seconds", (int64_t)(t->wall_us / 1000));
         put_seconds(o, "cpu_seconds", (int64_t)(t->cpu_us / 1000));
         put_number(o, "memory_peak_bytes", (int64_t)t->mem_peak);
+        put_machine(o, t);
         nb_json_close(o);
         return 0;
 }

@@ -142,16 +142,30 @@ static void put_link(struct nb_buf *b, int64_t job, const char *what, const char
         html(b, "<a href=\"/api/v1/jobs/%lld/environment%s\">%s</a> ", (long long)job, what, text);
 }
 
+static const char *shown(const struct nb_json *o, const char *key)
+{
+        const char *text = nb_json_str(nb_json_get(o, key), NULL);
+
+        return text ? text : "?";
+}
+
 void page_environment(struct web_app *a, struct nb_buf *b, int64_t build, int64_t job)
 {
         nb_auto_buf text = NB_BUF(REPORT_MAX);
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = read_report(a, build, job, &text);
         const struct nb_json *o = t ? nb_json_root(t) : NULL;
         const char *version = nb_json_str(nb_json_get(o, "version"), NULL);
+        const struct nb_json *machine = nb_json_get(o, "machine");
+        const char *type = nb_json_str(nb_json_get(machine, "type"), NULL);
+        const char *accelerator = nb_json_str(nb_json_get(machine, "accelerator"), NULL);
 
         if (!o)
                 return;
         html(b, "<h2>Environment</h2>\n<p>");
+        if (type)
+                html(b, "%s%s%s in %s, image %s (%s). ", type, accelerator ? " with " : "",
+                     accelerator ? accelerator : "", shown(machine, "region"), shown(o, "image"),
+                     shown(o, "why"));
         if (version)
                 html(b, "Python %s, %lld packages. ", version,
                      (long long)nb_json_size(nb_json_get(o, "packages")));

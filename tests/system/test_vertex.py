@@ -243,6 +243,14 @@ def no_machine_tries_the_next(make):
         w.wait_status(after, 'nbcid', ['success'])
         text = w.statuses(after)['nbcid/a.ipynb']['description']
         assert 'us-east1' in text, text
+        shown = w.get(f'/api/v1/jobs/{job["id"]}')['attempts'][0]['machine']
+        assert (shown['type'], shown['accelerator'], shown['accelerators'], shown['region'],
+                shown['spot']) == ('n1-standard-4', 'NVIDIA_TESLA_T4', 1, 'us-east1', False), shown
+        assert shown['started_at'] < shown['ended_at'] and shown['seconds'] >= 2, shown
+        found = w.get(f'/api/v1/jobs/{job["id"]}/environment')['found']
+        assert found['machine']['region'] == 'us-east1', found
+        assert (found['image'], found['why']) == (
+            'docker.io/acme/notebooks:1', 'container_uri of executor vertex'), found
         log = w.artifact(job, 'log')[0].decode()
         assert 'no machine: n1-standard-4 in us-central1: Resources are insufficient' in log, log
         assert 'no machine: n1-standard-8 in us-central1: Resources are insufficient' in log, log

@@ -95,7 +95,7 @@ TEST(the_connection_is_set_up)
         CHECK_INT(q_int(&f, "PRAGMA foreign_keys"), 1);
         CHECK_INT(q_int(&f, "PRAGMA trusted_schema"), 0);
         CHECK_INT(q_int(&f, "PRAGMA cell_size_check"), 1);
-        CHECK_INT(q_int(&f, "PRAGMA user_version"), 2);
+        CHECK_INT(q_int(&f, "PRAGMA user_version"), 3);
 }
 
 TEST(the_instance_stays)
@@ -124,7 +124,7 @@ TEST(a_newer_schema_is_refused)
 {
         FIX(f);
 
-        q_run(&f, "PRAGMA user_version = 3");
+        q_run(&f, "PRAGMA user_version = 4");
         fix_close(&f);
         CHECK_ERR(reopen(&f), &f.err, NB_E_CONFLICT, "a newer nbcid wrote it");
         CHECK(!f.s);

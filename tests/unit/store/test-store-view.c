@@ -135,6 +135,46 @@ static int on_attempt(void *arg, const struct view_attempt *a)
         return 0;
 }
 
+static int on_machine(void *arg, const struct view_attempt *a)
+{
+        if (*(bool *)arg) {
+                CHECK_STR(a->machine_type, "g2-standard-8");
+                CHECK_STR(a->accelerator, "NVIDIA_L4");
+                CHECK_INT(a->accelerators, 2);
+                CHECK_STR(a->region, "us-east1");
+                CHECK(a->spot);
+                CHECK_INT(a->machine_started_ms, T0 - 9000);
+                CHECK_INT(a->machine_ended_ms, T0 - 1000);
+        } else {
+                CHECK(!a->machine_type && !a->accelerator && !a->region && !a->spot);
+                CHECK_INT(a->accelerators + a->machine_started_ms + a->machine_ended_ms, 0);
+        }
+        return 0;
+}
+
+TEST(attempts_remember_their_machines)
+{
+        FIX(f);
+        char type[] = "g2-standard-8", gpu[] = "NVIDIA_L4", region[] = "us-east1";
+        const struct run_result r = {.class = CLASS_PASSED,
+                                     .machine = {.type = type,
+                                                 .accelerator = gpu,
+                                                 .accelerators = 2,
+                                                 .region = region,
+                                                 .spot = true,
+                                                 .started_ms = T0 - 9000,
+                                                 .ended_ms = T0 - 1000}};
+        bool has = false, over;
+
+        running(&f, "acme/nb", 1);
+        CHECK_INT(start(&f), 1);
+        CHECK_OK(store_attempt_running(f.s, 1, &f.err), &f.err);
+        CHECK_INT(store_view_attempts(f.v, 1, on_machine, &has, &f.err), 1);
+        CHECK_OK(store_attempt_finished(f.s, 1, &r, 0, &over, &f.err), &f.err);
+        has = true;
+        CHECK_INT(store_view_attempts(f.v, 1, on_machine, &has, &f.err), 1);
+}
+
 TEST(rows_say_what_the_verbs_did)
 {
         FIX(f);
