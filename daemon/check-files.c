@@ -176,8 +176,10 @@ static int visit(struct rules *r, const char *dir, const char *name, unsigned de
                 return nb_fail_errno(err, errno, "%s", path);
         if (S_ISDIR(st.st_mode))
                 return walk(r, path, depth + 1, ret, err);
-        if (!nb_ends_with_nocase(name, ".ipynb") || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+        if (!nb_ends_with_nocase(name, ".ipynb"))
                 return 0;
+        if (!S_ISREG(st.st_mode) && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
+                return 0; /* a link to something else */
         rc = wanted(r, dir, path, err);
         if (rc <= 0)
                 return rc;

@@ -2,26 +2,24 @@
 
 /* cmd-check.c - `nbcid check PATH...`: what is wrong, without running anything */
 
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nbcid/check.h>
 #include <nbcid/fs.h>
 #include <nbcid/log.h>
-#include <nbcid/notebook.h>
+#include <nbcid/num.h>
 #include <nbcid/str.h>
 
 #include "app.h"
 #include "check-files.h"
+#include "check-run.h"
 
-#define WHOLE_MAX ((size_t)256 << 20) /* larger ones are read in pieces */
 #define OUTPUT_MAX ((size_t)1 << 30)
+#define OUTPUT_AT_ONCE ((size_t)32 << 10)
 
 static void check_help(FILE *f)
 {
@@ -39,6 +37,10 @@ static void check_help(FILE *f)
               "      --sandbox KIND       of the process that parses: auto (default),\n"
               "                           bubblewrap, none\n"
               "      --strict             warnings are errors\n"
+              "      --only RULE          of [check] this one alone; may be given more than once\n"
+              "      --jobs N             files at the same time; 0, the default: as many as "
+              "there\n"
+              "                           are processors\n"
               "\n"
               "Exit status: 0 no error, 1 errors were found, 2 wrong usage or a file that cannot\n"
               "be read.\n",
@@ -49,10 +51,8 @@ enum format { FORMAT_HUMAN, FORMAT_JSON, FORMAT_SARIF, FORMAT_GITHUB };
 
 struct run {
         enum format format;
-        bool strict, colour, unreadable;
-        struct check_opts opts;
-        struct rules rules;
-        struct check *check;
+        bool strict, terminal, colour, unreadable;
+        struct check_run checks;
         struct nb_buf out;
         struct nb_json_out json;
         struct check_sarif sarif;
@@ -66,6 +66,8 @@ enum {
         OPT_CONFIG,
         OPT_SANDBOX,
         OPT_STRICT,
+        OPT_ONLY,
+        OPT_JOBS,
 };
 
 static const struct option check_options[] = {
@@ -75,6 +77,8 @@ static const struct option check_options[] = {
         {"config", required_argument, NULL, OPT_CONFIG},
         {"sandbox", required_argument, NULL, OPT_SANDBOX},
         {"strict", no_argument, NULL, OPT_STRICT},
+        {"only", required_argument, NULL, OPT_ONLY},
+        {"jobs", required_argument, NULL, OPT_JOBS},
         {"help", no_argument, NULL, 'h'},
         {0},
 };
@@ -92,6 +96,32 @@ static int choose(const char *option, const char *s, const char *const *words)
         return -1;
 }
 
+static bool take_only(struct run *x, const char *value)
+{
+        unsigned bit = check_rule_bit(value);
+
+        if (!bit)
+                fprintf(stderr,
+                        "nbcid check: --only: \"%s\" is no rule of [check]; see "
+                        "nbcid.toml(5)\n",
+                        value);
+        x->checks.only |= bit;
+        return bit != 0;
+}
+
+static bool take_jobs(struct run *x, const char *value)
+{
+        struct nb_err err;
+        uint64_t n;
+
+        if (nb_parse_u64(value, 0, CHECK_RUN_JOBS_MAX, &n, &err) < 0) {
+                fprintf(stderr, "nbcid check: --jobs: %s\n", err.msg);
+                return false;
+        }
+        x->checks.jobs = (unsigned)n;
+        return true;
+}
+
 static bool take_option(struct run *x, int opt, const char *value)
 {
         static const char *const formats[] = {"human", "json", "sarif", "github", NULL};
@@ -104,22 +134,26 @@ static bool take_option(struct run *x, int opt, const char *value)
                 x->format = (enum format)(i < 0 ? 0 : i);
                 return i >= 0;
         case OPT_SANDBOX:
-                if (sandbox_kind_parse(value, &x->opts.sandbox, &err) == 0)
+                if (sandbox_kind_parse(value, &x->checks.opts.sandbox, &err) == 0)
                         return true;
                 fprintf(stderr, "nbcid check: --sandbox: %s\n", err.msg);
                 return false;
         case OPT_KERNEL_CHECK:
-                x->opts.kernel_check = true;
+                x->checks.opts.kernel_check = true;
                 return true;
         case OPT_PYTHON:
-                x->opts.python = value;
+                x->checks.opts.python = value;
                 return true;
         case OPT_CONFIG:
-                x->rules.forced = value;
+                x->checks.config = value;
                 return true;
         case OPT_STRICT:
                 x->strict = true;
                 return true;
+        case OPT_ONLY:
+                return take_only(x, value);
+        case OPT_JOBS:
+                return take_jobs(x, value);
         default:
                 return false;
         }
@@ -230,91 +264,6 @@ static void count(struct run *x, struct findings *f)
         }
 }
 
-/* Too large to be held: the format alone, piece by piece. */
-static int check_pieces(int fd, struct findings *f, struct nb_err *err)
-{
-        NB_CLEANUP(notebook_format_freep) struct notebook_format *format = NULL;
-        static char piece[1 << 16];
-        ssize_t n;
-        int r = notebook_format_new(UINT64_MAX, f, &format, err);
-
-        while (r == 0 && (n = read(fd, piece, sizeof(piece))) != 0) {
-                if (n < 0 && errno != EINTR)
-                        return nb_fail_errno(err, errno, "cannot read");
-                if (n > 0)
-                        r = notebook_format_feed(format, piece, (size_t)n, err);
-        }
-        return r < 0 ? r : notebook_format_end(format, err);
-}
-
-static int check_large(struct run *x, const char *path, struct nb_err *err)
-{
-        NB_CLEANUP(findings_done) struct findings found = {.max = CHECK_FINDINGS_MAX};
-        NB_CLEANUP(nb_strv_done) struct nb_strv notes = {0};
-        nb_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-        int r;
-
-        if (fd < 0)
-                return nb_fail_errno(err, errno, "cannot open");
-        if (nb_strv_add(&notes, "over 256 MiB: the format alone is checked") < 0)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = check_pieces(fd, &found, err);
-        if (r < 0)
-                return r;
-        count(x, &found);
-        render(x, path, &found, &notes);
-        return 0;
-}
-
-static int read_stdin(struct nb_buf *ret, struct nb_err *err)
-{
-        static char piece[1 << 16];
-        ssize_t n;
-
-        while ((n = read(STDIN_FILENO, piece, sizeof(piece))) != 0) {
-                if (n < 0 && errno != EINTR)
-                        return nb_fail_errno(err, errno, "cannot read");
-                if (n > 0 && nb_buf_append(ret, piece, (size_t)n) < 0)
-                        return nb_fail(err, NB_E_LIMIT, "over %zu bytes", ret->max);
-        }
-        return 0;
-}
-
-static int check_one(struct run *x, const char *path, struct nb_err *err)
-{
-        NB_CLEANUP(findings_done) struct findings found = {.max = CHECK_FINDINGS_MAX};
-        nb_auto_buf text = NB_BUF(WHOLE_MAX);
-        nb_auto_free char *dir = files_dir(path);
-        NB_CLEANUP(nb_strv_done) struct nb_strv names = {0};
-        const struct repo_config *config;
-        struct check_job job = {0};
-        struct stat st;
-        int r;
-
-        if (!dir)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = rules_find(&x->rules, dir, &config, err);
-        if (r < 0)
-                return r;
-        if (nb_streq(path, "-"))
-                r = read_stdin(&text, err);
-        else if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (size_t)st.st_size > WHOLE_MAX)
-                return check_large(x, path, err);
-        else
-                r = nb_read_file(AT_FDCWD, path, &text, err);
-        if (r == 0)
-                r = rules_parameters(&x->rules, path, &names, err);
-        job.levels = config ? &config->check : NULL;
-        job.parameters = (const char *const *)names.v;
-        if (r == 0)
-                r = check_notebook(x->check, path, nb_buf_str(&text), text.len, &job, &found, err);
-        if (r < 0)
-                return r;
-        count(x, &found);
-        render(x, path, &found, check_notes(x->check));
-        return 0;
-}
-
 /* A path that cannot be read is told, and the others are checked. */
 static void complain(struct run *x, const char *path, const struct nb_err *err)
 {
@@ -324,21 +273,41 @@ static void complain(struct run *x, const char *path, const struct nb_err *err)
         x->unreadable = true;
 }
 
+/* People see a finding when it is there, and before the complaint that comes next;
+ * JSON and SARIF are one document. */
+static bool tell(void *run, const char *path, struct checked *c)
+{
+        struct run *x = run;
+        const bool lines = x->format == FORMAT_HUMAN || x->format == FORMAT_GITHUB;
+
+        if (c->failed) {
+                if (lines && !flush(x))
+                        return false;
+                complain(x, path, &c->err);
+                return true;
+        }
+        count(x, &c->found);
+        render(x, path, &c->found, &c->notes);
+        return !lines || !(x->terminal || x->out.len >= OUTPUT_AT_ONCE) || flush(x);
+}
+
 static int check_all(struct run *x, char **paths)
 {
         NB_CLEANUP(nb_strv_done) struct nb_strv files = {0};
+        struct rules rules = {.forced = x->checks.config};
         struct nb_err err;
+        int r;
 
         for (; *paths; paths++)
-                if (files_find(&x->rules, *paths, &files, &err) < 0)
+                if (files_find(&rules, *paths, &files, &err) < 0)
                         complain(x, *paths, &err);
+        rules_done(&rules);
         begin(x);
-        for (size_t i = 0; i < files.n; i++) {
-                if (check_one(x, files.v[i], &err) < 0)
-                        complain(x, files.v[i], &err);
-                /* the others are one document */
-                if ((x->format == FORMAT_HUMAN || x->format == FORMAT_GITHUB) && !flush(x))
-                        return EXIT_USAGE;
+        x->checks.files = &files;
+        r = check_run(&x->checks, &err);
+        if (r < 0) {
+                fprintf(stderr, "nbcid check: %s\n", err.msg);
+                return EXIT_INFRASTRUCTURE;
         }
         end(x);
         if (!flush(x) || x->unreadable)
@@ -350,14 +319,18 @@ static bool wants_colour(void)
 {
         const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
-        return isatty(STDOUT_FILENO) && !(no && *no) && term && !nb_streq(term, "dumb");
+        return !(no && *no) && term && !nb_streq(term, "dumb");
 }
 
 int cmd_check(int argc, char **argv)
 {
-        struct run x = {.opts = {.python = "python3", .max_notebook = WHOLE_MAX},
-                        .out = NB_BUF(OUTPUT_MAX),
-                        .colour = wants_colour()};
+        struct run x = {
+                .checks = {.opts = {.python = "python3", .max_notebook = CHECK_RUN_WHOLE},
+                           .tell = tell,
+                           .arg = &x},
+                .out = NB_BUF(OUTPUT_MAX),
+                .terminal = isatty(STDOUT_FILENO),
+        };
         struct nb_err err;
         int opt, status;
 
@@ -379,13 +352,14 @@ int cmd_check(int argc, char **argv)
                 return EXIT_USAGE;
         }
         x.json = NB_JSON_OUT(&x.out);
-        if (check_new(&x.opts, &x.check, &err) < 0) {
+        x.colour = x.terminal && wants_colour();
+        x.checks.opts.cold = x.checks.only && !(x.checks.only & check_rule_bit("syntax"));
+        if (check_new(&x.checks.opts, &x.checks.check, &err) < 0) {
                 fprintf(stderr, "nbcid check: %s\n", err.msg);
                 return EXIT_INFRASTRUCTURE;
         }
         status = check_all(&x, argv + optind);
-        check_free(x.check);
-        rules_done(&x.rules);
+        check_free(x.checks.check);
         nb_buf_done(&x.out);
         return status;
 }

@@ -29,6 +29,7 @@ SANITIZED = ["-Db_lundef=false", "-Doptimization=1", "-Ddebug=true"]
 # Tests of the rooms that have or meet threads, and whole suites that have.
 THREADED_TESTS = re.compile(r"loop|pool|httpc|store|git|log|exec")
 THREADED_SUITES = {"flow", "web"}
+THREADED_PROGRAMS = {"check"}  # of the suite "system"
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "halt_on_error=1:abort_on_error=1:detect_leaks=1:"
                     "detect_stack_use_after_return=1",
@@ -183,7 +184,8 @@ def phase_tsan():
     build = configure("tsan", CLANG, ["-Db_sanitize=thread", *SANITIZED])
     if build and compile_all("tsan", build):
         names = [name for name, where in tests_of(build) if where & THREADED_SUITES
-                 or "unit" in where and THREADED_TESTS.search(name)]
+                 or "unit" in where and THREADED_TESTS.search(name)
+                 or "system" in where and name in THREADED_PROGRAMS]
         meson_test("tsan", build, names, SANITIZER_ENV, 4)
         scenarios("tsan", build, 5)
 

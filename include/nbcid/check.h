@@ -32,11 +32,12 @@ struct check_opts {         /* texts borrowed; they outlive the check */
         uint64_t memory_max;     /* of the process, bytes; 0: 1 GiB */
         bool kernel_check;       /* ask kernels about languages other than Python */
         uint64_t max_notebook;   /* bytes; 0: 256 MiB */
+        bool cold;               /* start no process before it is asked */
 };
 
-/* One push: holds the warm processes.  Blocks; one thread at a time.  The
- * process starts here and is not waited for, so that it is ready when it is
- * asked; it ends with the thread that called. */
+/* One push: holds the warm processes.  Blocks; one thread at a time, and several
+ * threads have one each.  The process starts here and is not waited for, so that it is
+ * ready when it is asked; it ends with the thread that called. */
 struct check;
 int check_new(const struct check_opts *o, struct check **ret, struct nb_err *err);
 struct check *check_free(struct check *c); /* NULL is fine; answers NULL */

@@ -38,12 +38,13 @@ int check_new(const struct check_opts *o, struct check **ret, struct nb_err *err
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         c->next = 1;
         /* a failure comes again, and is told, when a notebook asks */
-        (void)process_start(&(struct process_opts){.mode = "syntax",
-                                                   .python = c->o.python,
-                                                   .sandbox = c->o.sandbox,
-                                                   .hide = c->o.hide,
-                                                   .memory_max = c->o.memory_max},
-                            &c->syntax[0].process, &why);
+        if (!c->o.cold)
+                (void)process_start(&(struct process_opts){.mode = "syntax",
+                                                           .python = c->o.python,
+                                                           .sandbox = c->o.sandbox,
+                                                           .hide = c->o.hide,
+                                                           .memory_max = c->o.memory_max},
+                                    &c->syntax[0].process, &why);
         *ret = NB_TAKE(c);
         return 0;
 }
@@ -262,6 +263,14 @@ static int refused(struct checking *k, const struct nb_err *why, struct nb_err *
         return found_in_file(k, CHECK_ERROR, "format/json", 0, at, nb_strdup(text), NULL, err);
 }
 
+/* Is the format all that is asked for, so that no source needs to be read? */
+static bool is_format_alone(const struct repo_check *l)
+{
+        return l->format == CHECK_ERROR && !(l->syntax || l->outputs_empty || l->execution_order ||
+                                             l->kernelspec || l->absolute_paths || l->secrets ||
+                                             l->size || l->parameters || l->parameters_unknown);
+}
+
 static int check_sources(struct checking *k, struct nb_err *err)
 {
         int r = check_syntax(k, err);
@@ -293,6 +302,8 @@ int check_notebook(struct check *c, const char *name, const char *p, size_t n,
         r = check_format(&k, err);
         if (r < 0)
                 return r;
+        if (is_format_alone(k.levels))
+                return cover_texts(ret, before, err);
         r = notebook_source_read(name, p, n, c->o.max_notebook,
                                  k.levels->secrets != CHECK_OFF ? check_output_secrets : NULL, &k,
                                  &k.source, &why);

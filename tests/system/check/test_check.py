@@ -339,6 +339,87 @@ def the_sandbox_shows_no_home_and_no_network():
         assert 'nets: 1; env: ' in n['findings'][0]['message'], n
 
 
+def mixed(i):
+    """A notebook with findings, no finding, or none at all: by its number."""
+    nb = notebook(f'x = {i}\n', 'y = 1')
+    if i % 7 == 1:
+        nb['cells'][1]['id'] = nb['cells'][0]['id']
+    elif i % 7 == 2:
+        del nb['cells'][i % 2]['outputs']
+    elif i % 7 == 3:
+        nb['cells'] = [{**nb['cells'][0], 'id': f'{k}', 'source': k} for k in range(150)]
+    elif i % 7 == 4:
+        return json.dumps(nb)[:100 + i % 100]
+    elif i % 7 == 5:
+        nb['cells'][0]['source'] = f't = "{TOKEN}"; print(('
+    elif i % 7 == 6:
+        nb['cells'][0]['outputs'] = [{'output_type': 'stream', 'name': 'stdout',
+                                      'text': ['x' * 70 + '\n'] * (i * 37 % 2000)}]
+    return nb
+
+
+@test
+def many_threads_say_what_one_says():
+    files = {f'd{i % 5}/{i:03}.ipynb': mixed(i) for i in range(280)}
+    config = '[check]\nsecrets = "error"\nsize = "warn"\nmax_size = "40KiB"\n'
+    with Place(**files, **{'d3/.nbcid.toml': config, 'd4/.nbcid.toml': 'no = ['}) as p:
+        paths = ['d0', 'd3', 'gone.ipynb', 'd1/001.ipynb', 'd4/004.ipynb', '-', 'd2', 'd3/003.ipynb',
+                 '-', 'd1', 'd4/009.ipynb']
+        for form in ('human', 'json', 'sarif', 'github'):
+            for only in (['--only', 'format'], ['--only', 'size', '--only', 'format'], []):
+                if not only and form != 'human':
+                    continue  # its processes take time to start
+                said = []
+                for jobs in '1', '8', '0':
+                    out = p.check('--format', form, '--jobs', jobs, *only, *paths, status=2,
+                                  text=json.dumps(BAD))
+                    said.append((out, p.err))
+                assert said[0] == said[1] == said[2], (form, only)
+                assert out.count('003.ipynb') >= 2 and p.err.count('d4/') >= 2, (out, p.err)
+                assert only or 'error[secret]' in out and 'error[syntax]' in out, out
+
+
+@test
+def a_file_that_takes_long_holds_up_none_but_the_output():
+    slow = notebook('1')
+    slow['cells'][0]['outputs'] = [{'output_type': 'stream', 'name': 'stdout',
+                                    'text': ['x' * 70 + '\n'] * 100_000}]
+    with Place(**{f'{i:04}.ipynb': slow if i in (0, 700) else mixed(i) for i in range(1200)}) as p:
+        out = p.check('--only', 'format', '--jobs', '8', '.', status=1)
+        named = [line.split(':')[0] for line in out.splitlines() if ': error[' in line]
+        assert named == sorted(named), named
+        assert len(set(named)) == sum(i % 7 in (2, 3, 4) for i in range(1200) if i not in (0, 700))
+        assert out.splitlines()[-1].startswith('1200 notebooks: '), out[-200:]
+
+
+@test
+def thousands_of_files():
+    with Place() as p:
+        texts = [text if isinstance(text, str) else json.dumps(text)
+                 for text in (mixed(i) for i in range(70))]
+        for i in range(5000):
+            if i % 100 == 0:
+                os.mkdir(os.path.join(p.dir, f'{i // 100}'))
+            with open(os.path.join(p.dir, f'{i // 100}/{i}.ipynb'), 'w', encoding='utf-8') as f:
+                f.write(texts[i % 70])
+        done = p.check('--only', 'format', '--jobs', '8', '.', status=1).splitlines()[-1]
+        assert done.startswith('5000 notebooks: '), done
+
+
+@test
+def one_rule_alone():
+    with Place(**{'a.ipynb': BAD, 'b.ipynb': '{"cells": 1}'}) as p:
+        assert rules(p.findings('--only', 'format', '--python', '/nonexistent',
+                                'a.ipynb')['a.ipynb']) == []
+        assert rules(p.findings('--only', 'syntax', 'a.ipynb', status=1)['a.ipynb']) != []
+        found = rules(p.findings('--only', 'format', 'b.ipynb', status=1)['b.ipynb'])
+        assert {r for _, r, _, _ in found} == {'format/type', 'format/required'}, found
+        p.check('--only', 'spelling', 'a.ipynb', status=2)
+        assert '"spelling" is no rule of [check]' in p.err, p.err
+        p.check('--jobs', '-1', 'a.ipynb', status=2)
+        assert '--jobs' in p.err, p.err
+
+
 def main():
     failed = 0
     tests = [t for t in TESTS if len(sys.argv) < 3 or sys.argv[2] in t.__name__]
