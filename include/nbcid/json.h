@@ -55,6 +55,9 @@ struct nb_json_events {
         int (*map_end)(void *arg, struct nb_err *err);
         int (*array_start)(void *arg, struct nb_err *err);
         int (*array_end)(void *arg, struct nb_err *err);
+        /* Does the text of a string, or of a key, that came now not matter?  Then it may
+         * come as it is written, with its escapes.  Who answers is read to faster. */
+        bool (*idle)(void *arg, bool key);
 };
 int nb_json_parse(const char *p, size_t n, const struct nb_json_limits *limits,
                   const struct nb_json_events *ev, void *arg, struct nb_json_pos *ret_pos,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * What yajl tells us: its tokens, counted and passed on.  Where a token stands
+ * What yajl tells us: its tokens, passed on.  Where a token stands
  * is worked out only when somebody asks: yajl knows where it ends, and from
  * there its begin is found backwards.
  */
 
-#include "json-reader.h"
+#include "json-tell.h"
 
 #include <string.h>
 
@@ -80,150 +80,94 @@ int json_fail_here(struct nb_json_reader *r, struct nb_json_pos at, int ret)
 
 /* --- events ------------------------------------------------------------- */
 
-/* Call an event's function, when there is one. */
-#define TELL(r, f, ...) ((r)->ev->f ? (r)->ev->f((r)->arg, ##__VA_ARGS__, (r)->err) : 0)
+#define RARE __attribute__((noinline, cold))
 
-/* These run for each token: what is rare is kept out of them. */
-#define HOT static inline __attribute__((always_inline))
-#define RARE static __attribute__((noinline, cold))
-
-RARE void tell_place(struct nb_json_reader *r)
+RARE void json_tell_place(struct nb_json_reader *r)
 {
         *r->pos = token_pos(r);
 }
 
-RARE bool refuse(struct nb_json_reader *r, int ret)
+RARE bool json_refuse(struct nb_json_reader *r, int ret)
 {
         r->failed = json_fail_here(r, token_pos(r), ret);
         return false;
 }
 
-/* A callback may have moved the place to what it complains of. */
-RARE bool refused(struct nb_json_reader *r, int ret)
+RARE bool json_refused(struct nb_json_reader *r, int ret)
 {
         r->failed = json_fail_here(r, r->pos ? *r->pos : token_pos(r), ret);
         return false;
 }
 
-RARE bool too_many(struct nb_json_reader *r)
+RARE bool json_too_many(struct nb_json_reader *r)
 {
-        return refuse(r, nb_fail(r->err, NB_E_LIMIT, "over %zu values", r->limits.values));
+        return json_refuse(r, nb_fail(r->err, NB_E_LIMIT, "over %zu values", r->limits.values));
 }
 
-HOT void token_begin(struct nb_json_reader *r, size_t len)
+RARE bool json_too_long(struct nb_json_reader *r, const char *what, size_t max)
 {
-        r->end = r->base + yajl_get_bytes_consumed(r->yajl);
-        r->len = len;
-        if (r->pos)
-                tell_place(r);
+        return json_refuse(r, nb_fail(r->err, NB_E_LIMIT, "%s of over %zu bytes", what, max));
 }
 
-HOT bool token_end(struct nb_json_reader *r, enum after after, int ret)
+RARE bool json_too_deep(struct nb_json_reader *r)
 {
-        if (ret < 0)
-                return refused(r, ret);
-        r->after = after;
-        r->open = false;
-        return true;
+        return json_refuse(r, nb_fail(r->err, NB_E_LIMIT, "arrays and objects nest over %u deep",
+                                      r->limits.depth));
 }
 
-HOT bool value_begin(struct nb_json_reader *r, size_t len)
-{
-        token_begin(r, len);
-        r->values++;
-        return !r->limits.values || r->values <= r->limits.values || too_many(r);
-}
+/* --- what yajl calls ---------------------------------------------------- */
 
-static bool nest_begin(struct nb_json_reader *r)
+HOT struct nb_json_reader *reader_at_token(void *arg)
 {
-        if (!value_begin(r, 1))
-                return false;
-        if (r->depth >= r->limits.depth)
-                return refuse(r, nb_fail(r->err, NB_E_LIMIT, "arrays and objects nest over %u deep",
-                                         r->limits.depth));
-        r->depth++;
-        return true;
-}
+        struct nb_json_reader *r = arg;
 
-RARE bool too_long(struct nb_json_reader *r, const char *what, size_t max)
-{
-        return refuse(r, nb_fail(r->err, NB_E_LIMIT, "%s of over %zu bytes", what, max));
-}
-
-HOT bool length_ok(struct nb_json_reader *r, const char *what, size_t n, size_t max)
-{
-        return !max || n <= max || too_long(r, what, max);
+        r->end = r->base + r->quick + yajl_get_bytes_consumed(r->yajl);
+        return r;
 }
 
 static int on_null(void *arg)
 {
-        struct nb_json_reader *r = arg;
-
-        return value_begin(r, 4) && token_end(r, AFTER_VALUE, TELL(r, null));
+        return tell_null(reader_at_token(arg));
 }
 
 static int on_boolean(void *arg, int v)
 {
-        struct nb_json_reader *r = arg;
-
-        return value_begin(r, v ? 4 : 5) && token_end(r, AFTER_VALUE, TELL(r, boolean, v != 0));
+        return tell_boolean(reader_at_token(arg), v != 0);
 }
 
 static int on_number(void *arg, const char *s, size_t n)
 {
-        struct nb_json_reader *r = arg;
-
-        return value_begin(r, n) && length_ok(r, "a number", n, JSON_NUMBER_MAX) &&
-               token_end(r, AFTER_VALUE, TELL(r, number, s, n));
+        return tell_number(reader_at_token(arg), s, n);
 }
 
 static int on_string(void *arg, const unsigned char *s, size_t n)
 {
-        struct nb_json_reader *r = arg;
-
-        return value_begin(r, LEN_STRING) && length_ok(r, "a string", n, r->limits.string) &&
-               token_end(r, AFTER_VALUE, TELL(r, string, (const char *)s, n));
+        return tell_string(reader_at_token(arg), (const char *)s, n);
 }
 
 static int on_map_key(void *arg, const unsigned char *s, size_t n)
 {
-        struct nb_json_reader *r = arg;
-
-        token_begin(r, LEN_STRING);
-        return length_ok(r, "a key", n, r->limits.string) &&
-               token_end(r, AFTER_KEY, TELL(r, map_key, (const char *)s, n));
+        return tell_key(reader_at_token(arg), (const char *)s, n);
 }
 
 static int on_map_start(void *arg)
 {
-        struct nb_json_reader *r = arg;
-
-        return nest_begin(r) && token_end(r, AFTER_OPEN, TELL(r, map_start));
+        return tell_open(reader_at_token(arg), true);
 }
 
 static int on_map_end(void *arg)
 {
-        struct nb_json_reader *r = arg;
-
-        r->depth--;
-        token_begin(r, 1);
-        return token_end(r, AFTER_VALUE, TELL(r, map_end));
+        return tell_close(reader_at_token(arg), true);
 }
 
 static int on_array_start(void *arg)
 {
-        struct nb_json_reader *r = arg;
-
-        return nest_begin(r) && token_end(r, AFTER_OPEN, TELL(r, array_start));
+        return tell_open(reader_at_token(arg), false);
 }
 
 static int on_array_end(void *arg)
 {
-        struct nb_json_reader *r = arg;
-
-        r->depth--;
-        token_begin(r, 1);
-        return token_end(r, AFTER_VALUE, TELL(r, array_end));
+        return tell_close(reader_at_token(arg), false);
 }
 
 const yajl_callbacks json_callbacks = {

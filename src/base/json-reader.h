@@ -23,7 +23,8 @@ struct nb_json_reader {
         /* the piece at hand */
         const char *p;
         size_t n;
-        size_t base;                  /* its offset in the text */
+        size_t base;  /* its offset in the text */
+        size_t quick; /* bytes of it that json_quick() has told, and yajl not seen */
         size_t first_line, first_bol; /* the line that it begins in, and where that begins */
         size_t next_line, next_bol;   /* the same of the piece after it */
         /* newlines are counted up to seen, somewhere in the piece */
@@ -56,5 +57,9 @@ extern const yajl_callbacks json_callbacks;
 struct nb_json_pos json_pos_of(struct nb_json_reader *r, size_t offset);
 /* Where the token at hand begins; false when that is in an earlier piece. */
 bool json_token_offset(const struct nb_json_reader *r, size_t *ret);
+/* Tell what is told quickly of the n bytes at r->p, which begin the text; r->quick is
+ * how many, to the end of a token, and they are well-formed.  yajl goes on there as if
+ * it had seen them.  0, or what a callback or a limit said. */
+int json_quick(struct nb_json_reader *r, size_t n);
 /* Put the place before the text of the error ret. */
 int json_fail_here(struct nb_json_reader *r, struct nb_json_pos at, int ret);

@@ -58,7 +58,7 @@ static size_t step_plain(const char *p, size_t n, size_t i, size_t end)
         while (i < end) {
                 unsigned char c = (unsigned char)p[i];
 
-                if (c == '\\' && n - i >= 2 && p[i + 1] != 'u')
+                if (c == '\\' && n - i >= 2 && p[i + 1] != 'u' && (unsigned char)p[i + 1] < 0x80)
                         i += 2;
                 else if (c >= 0x80 || c == '\v' || c == '\f' || c == '\\')
                         break;
@@ -150,8 +150,8 @@ static int escape_len(const char *p, size_t n, bool last)
 
         if (unit == -2)
                 return last ? (int)(n < 2 ? n : 2) : 0;
-        if (unit < 0)
-                return 2;
+        if (unit < 0) /* what is not ASCII is looked at by itself */
+                return (unsigned char)p[1] < 0x80 ? 2 : 1;
         if ((unit & 0xf800) != 0xd800)
                 return 6;
         low = (unit & 0xfc00) == 0xd800 ? escaped_unit(p + 6, n - 6) : -1;

@@ -36,8 +36,7 @@ static uint64_t special_bytes(uint64_t w)
                EACH(0x80);
 }
 
-/* From i, the first byte that does not simply belong to a string, or n. */
-static size_t skip_plain(const char *p, size_t n, size_t i)
+size_t json_skip_plain(const char *p, size_t n, size_t i)
 {
         uint64_t word, found;
 
@@ -78,12 +77,12 @@ static size_t skip_escape(const char *p, size_t n, size_t i)
 
 static size_t skip_string(const char *p, size_t n, size_t i)
 {
-        i = skip_plain(p, n, i + 1);
+        i = json_skip_plain(p, n, i + 1);
         while (i < n && p[i] == '\\') {
                 i = skip_escape(p, n, i);
                 if (i == 0)
                         return 0;
-                i = skip_plain(p, n, i);
+                i = json_skip_plain(p, n, i);
         }
         return i < n && p[i] == '"' ? i + 1 : 0;
 }
@@ -95,7 +94,7 @@ static size_t skip_digits(const char *p, size_t n, size_t i)
         return i;
 }
 
-static size_t skip_number(const char *p, size_t n, size_t start)
+size_t json_skip_number(const char *p, size_t n, size_t start)
 {
         size_t i = start + (p[start] == '-'), from = i;
 
@@ -138,7 +137,7 @@ static size_t skip_scalar(const char *p, size_t n, size_t i)
         case 'n':
                 return skip_word(p, n, i, "null");
         default:
-                return skip_number(p, n, i);
+                return json_skip_number(p, n, i);
         }
 }
 

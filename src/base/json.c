@@ -85,7 +85,7 @@ static int fail_grammar(struct nb_json_reader *r)
         unsigned char *own = yajl_get_error(r->yajl, 0, NULL, 0);
         const char *text = own ? (const char *)own : "";
         const char *what = strstr(text, "error: ");
-        size_t consumed = yajl_get_bytes_consumed(r->yajl);
+        size_t consumed = r->quick + yajl_get_bytes_consumed(r->yajl);
         size_t i = r->open ? 0 : skip_gap(r), max = r->n - i;
         const char *s = r->p + i;
         struct nb_json_pos at;
@@ -179,18 +179,19 @@ static void next_piece(struct nb_json_reader *r, const char *p, size_t n)
         r->base += r->n;
         r->p = p;
         r->n = n;
+        r->quick = 0;
         r->seen = r->base;
         r->line = r->first_line = r->next_line;
         r->bol = r->first_bol = r->next_bol;
 }
 
-/* Give yajl a piece that json_scan() has been over. */
-static int take_piece(struct nb_json_reader *r, const char *p, size_t n)
+/* Give yajl the rest of the piece, which json_scan() has been over. */
+static int take_rest(struct nb_json_reader *r)
 {
-        yajl_status status;
+        const char *p = r->p;
+        const size_t n = r->n;
+        yajl_status status = yajl_parse(r->yajl, (const unsigned char *)p + r->quick, n - r->quick);
 
-        next_piece(r, p, n);
-        status = yajl_parse(r->yajl, (const unsigned char *)p, n);
         if (r->failed)
                 return r->failed;
         if (r->after == AFTER_VALUE && r->depth == 0 && !r->open) {
@@ -206,6 +207,12 @@ static int take_piece(struct nb_json_reader *r, const char *p, size_t n)
         note_open(r);
         leave_piece(r);
         return 0;
+}
+
+static int take_piece(struct nb_json_reader *r, const char *p, size_t n)
+{
+        next_piece(r, p, n);
+        return take_rest(r);
 }
 
 /* The byte after the piece can be no part of JSON. */
@@ -240,18 +247,42 @@ static size_t skip_middle(struct nb_json_reader *r, const char *p, size_t n)
         return n;
 }
 
+/* What needs no yajl; r->quick is how much.  If anything, the piece has begun. */
+static int take_quick(struct nb_json_reader *r, const char *p, size_t n)
+{
+        int ret;
+
+        next_piece(r, p, n);
+        ret = json_quick(r, n);
+        if (ret == 0 && r->quick == 0)
+                r->n = 0;
+        return ret;
+}
+
 /* Scan and take what can be taken; what the end cuts off waits in the tail. */
 static int take_text(struct nb_json_reader *r, const char *p, size_t n, bool last)
 {
         const char *what = NULL;
-        size_t i = 0;
-        enum json_scan stop = json_scan(p, n, last, &i, &what);
-        size_t skipped = skip_middle(r, p, i);
+        enum json_scan stop;
+        size_t i = 0, skipped = 0;
         int ret = 0;
 
-        if (i > skipped)
-                ret = take_piece(r, p + skipped, i - skipped);
-        else if (i == 0) /* nothing of it, but the one before is gone */
+        if (r->ev->idle && r->base + r->n == 0) {
+                ret = take_quick(r, p, n);
+                if (ret < 0)
+                        return ret;
+                skipped = i = r->quick;
+        }
+        stop = json_scan(p, n, last, &i, &what);
+        if (skipped > 0) {
+                r->n = i;
+                ret = take_rest(r);
+        } else {
+                skipped = skip_middle(r, p, i);
+                if (i > skipped)
+                        ret = take_piece(r, p + skipped, i - skipped);
+        }
+        if (i == 0) /* nothing of it, but the one before is gone */
                 next_piece(r, p, 0);
         if (ret < 0 || stop == JSON_SCAN_END)
                 return ret;

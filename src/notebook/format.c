@@ -389,6 +389,20 @@ static bool easy(struct notebook_format *f, unsigned type)
         return true;
 }
 
+/* easy(), without going on. */
+static bool is_idle(void *arg, bool key)
+{
+        const struct notebook_format *f = arg;
+        const struct frame *top;
+
+        if (f->skipped > 0)
+                return true;
+        if (key || f->depth == 0)
+                return false;
+        top = &f->stack[f->depth - 1];
+        return !top->next || (top->next->types & IS_STRING && top->next->ask == ASK_NOTHING);
+}
+
 static int on_null(void *arg, struct nb_err *err)
 {
         return begin(arg, &(struct value){.type = IS_NULL, .s = ""}, err);
@@ -453,4 +467,5 @@ const struct nb_json_events format_events = {
         .map_end = on_end,
         .array_start = on_array_start,
         .array_end = on_end,
+        .idle = is_idle,
 };

@@ -2,7 +2,8 @@
 
 /*
  * Any bytes through the JSON reader and writer: limits hold, a refusal names a
- * place, and a tree that is written and read again is the same tree.
+ * place, and a tree that is written and read again is the same tree.  What is told
+ * without yajl is what yajl tells.
  */
 
 #include <string.h>
@@ -185,6 +186,115 @@ static void check_skip(const char *p, size_t size)
         PROPERTY((whole && nb_utf8_valid(p, size, NULL)) == (r == 0));
 }
 
+/* ---- the same events, with yajl and without ---- */
+
+struct transcript {
+        struct nb_json_reader *reader;
+        struct nb_buf text;
+        bool idle;
+};
+
+static int note(void *arg, char kind, const char *s, size_t n)
+{
+        struct transcript *t = arg;
+        struct nb_json_pos at = nb_json_reader_mark(t->reader);
+
+        nb_json_reader_locate(t->reader, &at);
+        PROPERTY(nb_buf_printf(&t->text, "%c %zu:%zu:%zu ", kind, at.offset, at.line, at.column) ==
+                 0);
+        /* who is idle gets strings as they are written */
+        return nb_buf_append(&t->text, s, t->idle && kind > 'Z' ? 0 : n);
+}
+
+static int note_null(void *arg, struct nb_err *err)
+{
+        return note(arg, '0', "", 0);
+}
+static int note_boolean(void *arg, bool v, struct nb_err *err)
+{
+        return note(arg, v ? 'T' : 'F', "", 0);
+}
+static int note_number(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        return note(arg, 'N', s, n);
+}
+static int note_string(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        return note(arg, 's', s, n);
+}
+static int note_key(void *arg, const char *s, size_t n, struct nb_err *err)
+{
+        return note(arg, 'k', s, n);
+}
+static int note_map(void *arg, struct nb_err *err)
+{
+        return note(arg, '{', "", 0);
+}
+static int note_array(void *arg, struct nb_err *err)
+{
+        return note(arg, '[', "", 0);
+}
+static int note_end(void *arg, struct nb_err *err)
+{
+        return note(arg, ']', "", 0);
+}
+static bool is_idle(void *arg, bool key)
+{
+        return ((struct transcript *)arg)->idle;
+}
+
+/* Read the text, of which the first piece ends at cut. */
+static void transcribe(const char *p, size_t n, size_t cut, bool quick, struct transcript *t)
+{
+        const struct nb_json_events noting = {
+                .null = note_null,
+                .boolean = note_boolean,
+                .number = note_number,
+                .string = note_string,
+                .map_start = note_map,
+                .map_key = note_key,
+                .map_end = note_end,
+                .array_start = note_array,
+                .array_end = note_end,
+                .idle = quick ? is_idle : NULL,
+        };
+        const struct nb_json_limits wide = {
+                .bytes = SIZE_MAX, .depth = limits.depth, .values = limits.values};
+        NB_CLEANUP(nb_json_reader_freep) struct nb_json_reader *r = NULL;
+        struct nb_json_pos at;
+        struct nb_err err;
+        int ret;
+
+        PROPERTY(nb_json_reader_new(&wide, &noting, t, &r, &err) == 0);
+        t->reader = r;
+        ret = nb_json_reader_feed(r, p, cut, &err);
+        if (ret == 0)
+                ret = nb_json_reader_feed(r, p + cut, n - cut, &err);
+        if (ret == 0)
+                ret = nb_json_reader_end(r, &err);
+        at = nb_json_reader_mark(r);
+        PROPERTY(nb_buf_printf(&t->text, "%d %zu:%zu:%zu %s", ret, at.offset, at.line, at.column,
+                               ret < 0 ? err.msg : "") == 0);
+        t->reader = NULL;
+}
+
+static void check_quick(const char *p, size_t size)
+{
+        const size_t cuts[] = {size, size / 2, size - size / 5};
+
+        for (size_t i = 0; i < 2 * NB_ARRAY_SIZE(cuts); i++) {
+                struct transcript quick = {.text = NB_BUF(1 << 22), .idle = i % 2},
+                                  exact = {.text = NB_BUF(1 << 22), .idle = i % 2};
+
+                transcribe(p, size, cuts[i / 2], true, &quick);
+                transcribe(p, size, cuts[i / 2], false, &exact);
+                PROPERTY(quick.text.len == exact.text.len);
+                PROPERTY(memcmp(quick.text.data, exact.text.data, quick.text.len) == 0);
+                nb_buf_done(&quick.text);
+                nb_buf_done(&exact.text);
+        }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         nb_auto_free char *text = NULL;
@@ -206,5 +316,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_tree((const char *)data, size, r == 0 ? s.values : 0);
         check_string(text);
         check_skip((const char *)data, size);
+        check_quick((const char *)data, size);
         return 0;
 }
