@@ -74,6 +74,8 @@ struct nb_json_reader *nb_json_reader_free(struct nb_json_reader *r); /* NULL is
 NB_DEFINE_FREEP(struct nb_json_reader *, nb_json_reader_free);
 /* Answers of callbacks and errors as above; after one, only mark and free. */
 int nb_json_reader_feed(struct nb_json_reader *r, const char *p, size_t n, struct nb_err *err);
+/* The same for the last piece, or the whole: only end comes after it. */
+int nb_json_reader_feed_last(struct nb_json_reader *r, const char *p, size_t n, struct nb_err *err);
 int nb_json_reader_end(struct nb_json_reader *r, struct nb_err *err);
 /* In a callback: where the value, key or bracket at hand begins.  After a
  * failure: where it was; after success: the end of the value.  Its line may be

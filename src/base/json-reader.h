@@ -43,6 +43,7 @@ struct nb_json_reader {
         enum after after;
         size_t values; /* so far */
         unsigned depth;
+        bool last;             /* nothing is fed after the piece at hand */
         bool done;             /* the value at the top has ended */
         struct nb_json_pos at; /* of the failure, or of that end */
         int failed;

@@ -149,8 +149,9 @@ static void note_open(struct nb_json_reader *r)
                 return;
         }
         if (r->after == AFTER_VALUE && r->depth == 0) {
-                if (!r->done)
-                        r->at = json_pos_of(r, r->end);
+                if (!r->done) /* nobody reads on from there: the line may stay open */
+                        r->at = r->last && !r->pos ? (struct nb_json_pos){.offset = r->end}
+                                                   : json_pos_of(r, r->end);
                 r->done = true;
                 return;
         }
@@ -168,8 +169,11 @@ static void note_open(struct nb_json_reader *r)
 /* The bytes of the piece at hand are gone from here on. */
 static void leave_piece(struct nb_json_reader *r)
 {
-        struct nb_json_pos end = json_pos_of(r, r->base + r->n);
+        struct nb_json_pos end;
 
+        if (r->last && r->done)
+                return;
+        end = json_pos_of(r, r->base + r->n);
         r->next_line = end.line;
         r->next_bol = r->bol;
 }
@@ -328,6 +332,7 @@ static int feed(struct nb_json_reader *r, const char *p, size_t n, bool last)
         size_t had = r->base + r->n + r->tail_n;
         int ret;
 
+        r->last = last;
         if (n > r->limits.bytes - had) {
                 next_piece(r, r->tail, r->tail_n);
                 leave_piece(r);
@@ -448,6 +453,13 @@ int nb_json_reader_feed(struct nb_json_reader *r, const char *p, size_t n, struc
         nb_assert(!r->failed);
         r->err = err;
         return feed(r, p, n, false);
+}
+
+int nb_json_reader_feed_last(struct nb_json_reader *r, const char *p, size_t n, struct nb_err *err)
+{
+        nb_assert(!r->failed);
+        r->err = err;
+        return feed(r, p, n, true);
 }
 
 int nb_json_reader_end(struct nb_json_reader *r, struct nb_err *err)

@@ -28,10 +28,6 @@ int notebook_format_new(uint64_t max_bytes, struct findings *to, struct notebook
 
         if (!f)
                 return nb_fail(err, NB_E_NOMEM, "no memory to check a notebook");
-        for (unsigned spot = 0; spot < SPOT__COUNT; spot++)
-                for (unsigned bit = 0; bit < KIND_BITS; bit++)
-                        f->needed[spot][bit] =
-                                (uint16_t)format_needed(spot, bit ? 1u << (bit - 1) : 0);
         f->max_bytes = max_bytes;
         f->to = to;
         set_init(&f->ids);
@@ -152,7 +148,7 @@ static int tell_size(struct notebook_format *f, struct nb_err *err)
                           err);
 }
 
-int notebook_format_feed(struct notebook_format *f, const char *p, size_t n, struct nb_err *err)
+static int feed(struct notebook_format *f, const char *p, size_t n, bool last, struct nb_err *err)
 {
         struct nb_err e;
         int r;
@@ -161,13 +157,19 @@ int notebook_format_feed(struct notebook_format *f, const char *p, size_t n, str
                 return 0;
         if (n > f->max_bytes - f->fed)
                 return tell_size(f, err);
-        r = nb_json_reader_feed(f->reader, p, n, &e);
+        r = last ? nb_json_reader_feed_last(f->reader, p, n, &e)
+                 : nb_json_reader_feed(f->reader, p, n, &e);
         if (r == 0)
                 format_locate(f);
         else
                 r = tell_json(f, r, p, n, f->fed, &e, err);
         f->fed += n;
         return r;
+}
+
+int notebook_format_feed(struct notebook_format *f, const char *p, size_t n, struct nb_err *err)
+{
+        return feed(f, p, n, false, err);
 }
 
 int notebook_format_end(struct notebook_format *f, struct nb_err *err)
@@ -191,7 +193,7 @@ int notebook_check_format(const char *p, size_t n, uint64_t max_bytes, struct fi
         int r = notebook_format_new(max_bytes, to, &f, err);
 
         if (r == 0)
-                r = notebook_format_feed(f, p, n, err);
+                r = feed(f, p, n, true, err);
         if (r == 0)
                 r = notebook_format_end(f, err);
         return r;

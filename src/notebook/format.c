@@ -347,6 +347,16 @@ static int check_required(struct notebook_format *f, struct frame *top, struct n
         return r;
 }
 
+/* What it needs; worked out when it is first asked. */
+static unsigned needed(struct notebook_format *f, enum spot spot, unsigned kind)
+{
+        uint16_t *v = &f->needed[spot][kind ? __builtin_ctz(kind) + 1 : 0];
+
+        if (!*v)
+                *v = (uint16_t)(format_needed(spot, kind) | NEEDED_IS_KNOWN);
+        return *v & ~NEEDED_IS_KNOWN;
+}
+
 static int end(struct notebook_format *f, struct nb_err *err)
 {
         struct frame *top = &f->stack[f->depth - 1];
@@ -358,7 +368,7 @@ static int end(struct notebook_format *f, struct nb_err *err)
                 return 0;
         }
         family = format_shapes[top->spot].closed ? format_shapes[top->spot].family : FAMILY_NONE;
-        if (f->needed[top->spot][top->kind ? __builtin_ctz(top->kind) + 1 : 0] & ~top->seen)
+        if (needed(f, top->spot, top->kind) & ~top->seen)
                 r = check_required(f, top, err);
         if (family != FAMILY_NONE) {
                 if (r == 0 && top->kind && top->kind != KIND_OTHER && top->marked)

@@ -106,6 +106,7 @@ struct rule {
 };
 
 #define RULES_MAX 10
+#define NEEDED_IS_KNOWN (1u << RULES_MAX)
 
 struct shape {
         const char *name; /* in texts: "a code cell" is made of kind and this */
@@ -202,7 +203,7 @@ struct notebook_format {
         int64_t cell;   /* 1-based, 0 outside */
         struct set ids, tags;
         /* members of a spot that a kind must have, and the id; by the kind's bit */
-        uint16_t needed[SPOT__COUNT][KIND_BITS];
+        uint16_t needed[SPOT__COUNT][KIND_BITS]; /* 0: not yet worked out */
         struct held *held;
         size_t n_held, cap_held;
         struct tally tallies[TALLIES_MAX];
