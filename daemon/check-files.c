@@ -160,25 +160,30 @@ static int not_skipped(const struct dirent *d)
 static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv *ret,
                 struct nb_err *err);
 
-static int visit(struct rules *r, const char *dir, const char *name, unsigned depth,
+static int visit(struct rules *r, const char *dir, const struct dirent *entry, unsigned depth,
                  struct nb_strv *ret, struct nb_err *err)
 {
+        const char *name = entry->d_name;
         nb_auto_free char *path =
                 nb_streq(dir, ".")
                         ? nb_strdup(name)
                         : nb_asprintf("%s%s%s", dir, nb_ends_with(dir, "/") ? "" : "/", name);
+        unsigned char type = entry->d_type;
         struct stat st;
         int rc;
 
         if (!path)
                 return no_memory(err);
-        if (lstat(path, &st) < 0)
-                return nb_fail_errno(err, errno, "%s", path);
-        if (S_ISDIR(st.st_mode))
+        if (type == DT_UNKNOWN) { /* some file systems do not say */
+                if (lstat(path, &st) < 0)
+                        return nb_fail_errno(err, errno, "%s", path);
+                type = (unsigned char)IFTODT(st.st_mode);
+        }
+        if (type == DT_DIR)
                 return walk(r, path, depth + 1, ret, err);
         if (!nb_ends_with_nocase(name, ".ipynb"))
                 return 0;
-        if (!S_ISREG(st.st_mode) && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
+        if (type != DT_REG && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
                 return 0; /* a link to something else */
         rc = wanted(r, dir, path, err);
         if (rc <= 0)
@@ -200,7 +205,7 @@ static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv
                 return nb_fail_errno(err, errno, "%s", dir);
         for (int i = 0; i < n; i++) {
                 if (rc == 0)
-                        rc = visit(r, dir, names[i]->d_name, depth, ret, err);
+                        rc = visit(r, dir, names[i], depth, ret, err);
                 free(names[i]);
         }
         free(names);

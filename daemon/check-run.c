@@ -113,17 +113,6 @@ static int check_pieces(int fd, struct findings *f, struct nb_err *err)
         return r < 0 ? r : notebook_format_end(format, err);
 }
 
-static int check_large(const char *path, struct checked *ret, struct nb_err *err)
-{
-        nb_auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-        if (fd < 0)
-                return nb_fail_errno(err, errno, "cannot open");
-        if (nb_strv_add(&ret->notes, "over 256 MiB: the format alone is checked") < 0)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        return check_pieces(fd, &ret->found, err);
-}
-
 static int read_stdin(struct nb_buf *ret, struct nb_err *err)
 {
         nb_auto_free char *piece = malloc(PIECE);
@@ -162,17 +151,66 @@ static int check_text(struct checker *k, const char *path, const struct repo_con
         return r;
 }
 
-/* The text of a file of that size, in the checker's buffer. */
-static int read_text(struct checker *k, size_t i, const char *path, struct nb_err *err)
+/* Wait until so much text may be held. */
+static void hold(struct crew *c, uint64_t bytes)
 {
-        nb_buf_clear(&k->text);
-        if (!nb_streq(path, "-"))
-                return nb_read_file(AT_FDCWD, path, &k->text, err);
-        return i == k->crew->stdin_at ? read_stdin(&k->text, err) : 0;
+        pthread_mutex_lock(&c->lock);
+        /* alone it may always go on, and those that are ahead end */
+        while (c->held > 0 && c->held + bytes > CHECK_RUN_WHOLE)
+                pthread_cond_wait(&c->changed, &c->lock);
+        c->held += bytes;
+        pthread_mutex_unlock(&c->lock);
 }
 
-static int check_one(struct checker *k, size_t i, uint64_t size, struct checked *ret,
-                     struct nb_err *err)
+static void let_go(struct checker *k, uint64_t bytes)
+{
+        struct crew *c = k->crew;
+
+        if (k->text.cap > KEPT_MAX)
+                nb_buf_done(&k->text);
+        pthread_mutex_lock(&c->lock);
+        c->held -= bytes;
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->lock);
+}
+
+static int check_stdin(struct checker *k, size_t i, const struct repo_config *config,
+                       struct checked *ret, struct nb_err *err)
+{
+        int r = 0;
+
+        hold(k->crew, CHECK_RUN_WHOLE);
+        if (i == k->crew->stdin_at)
+                r = read_stdin(&k->text, err);
+        if (r == 0)
+                r = check_text(k, "-", config, ret, err);
+        let_go(k, CHECK_RUN_WHOLE);
+        return r;
+}
+
+static int check_file(struct checker *k, const char *path, const struct repo_config *config,
+                      struct checked *ret, struct nb_err *err)
+{
+        struct stat st;
+        nb_auto_fd int fd = nb_open_regular(AT_FDCWD, path, 0, &st, err);
+        int r;
+
+        if (fd < 0)
+                return fd;
+        if ((uint64_t)st.st_size > CHECK_RUN_WHOLE) {
+                if (nb_strv_add(&ret->notes, "over 256 MiB: the format alone is checked") < 0)
+                        return nb_fail(err, NB_E_NOMEM, "out of memory");
+                return check_pieces(fd, &ret->found, err);
+        }
+        hold(k->crew, (uint64_t)st.st_size);
+        r = nb_read_open(fd, (uint64_t)st.st_size, path, &k->text, err);
+        if (r == 0)
+                r = check_text(k, path, config, ret, err);
+        let_go(k, (uint64_t)st.st_size);
+        return r;
+}
+
+static int check_one(struct checker *k, size_t i, struct checked *ret, struct nb_err *err)
 {
         const char *path = k->crew->r->files->v[i];
         nb_auto_free char *dir = files_dir(path);
@@ -184,41 +222,12 @@ static int check_one(struct checker *k, size_t i, uint64_t size, struct checked 
         r = rules_find(&k->rules, dir, &config, err);
         if (r < 0)
                 return r;
-        if (size > CHECK_RUN_WHOLE)
-                return check_large(path, ret, err);
-        r = read_text(k, i, path, err);
-        if (r == 0)
-                r = check_text(k, path, config, ret, err);
-        if (k->text.cap > KEPT_MAX)
-                nb_buf_done(&k->text);
-        return r;
+        nb_buf_clear(&k->text);
+        return nb_streq(path, "-") ? check_stdin(k, i, config, ret, err)
+                                   : check_file(k, path, config, ret, err);
 }
 
 /* ---- many ---- */
-
-/* What has to be held of it while it is checked; *ret_size is the file's. */
-static uint64_t weigh(const char *path, uint64_t *ret_size)
-{
-        struct stat st;
-
-        *ret_size = 0;
-        if (nb_streq(path, "-"))
-                return CHECK_RUN_WHOLE;
-        if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
-                return 0;
-        *ret_size = (uint64_t)st.st_size;
-        return *ret_size > CHECK_RUN_WHOLE ? 0 : *ret_size;
-}
-
-static void hold(struct crew *c, uint64_t bytes)
-{
-        pthread_mutex_lock(&c->lock);
-        /* alone it may always go on, and those that are ahead end */
-        while (c->held > 0 && c->held + bytes > CHECK_RUN_WHOLE)
-                pthread_cond_wait(&c->changed, &c->lock);
-        c->held += bytes;
-        pthread_mutex_unlock(&c->lock);
-}
 
 /* Under lock, but not while it checks. */
 static void check_next(struct checker *k)
@@ -226,15 +235,11 @@ static void check_next(struct checker *k)
         struct crew *c = k->crew;
         const size_t i = c->taken++;
         struct checked *to = &c->slots[i % SLOTS].c;
-        uint64_t bytes, size;
 
         pthread_mutex_unlock(&c->lock);
-        bytes = weigh(c->r->files->v[i], &size);
-        hold(c, bytes);
         *to = (struct checked){.found = {.max = CHECK_FINDINGS_MAX}};
-        to->failed = check_one(k, i, size, to, &to->err) < 0;
+        to->failed = check_one(k, i, to, &to->err) < 0;
         pthread_mutex_lock(&c->lock);
-        c->held -= bytes;
         c->slots[i % SLOTS].done = true;
         pthread_cond_broadcast(&c->changed);
 }

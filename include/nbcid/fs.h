@@ -17,6 +17,15 @@
  * -NB_E_INVALID when it is no regular file.  On failure the content of ret is
  * what it was, and it has not failed. */
 int nb_read_file(int dirfd, const char *path, struct nb_buf *ret, struct nb_err *err);
+/* Open an existing regular file for reading; anything else, such as a FIFO
+ * that nobody writes to, is -NB_E_INVALID without waiting.  flags are added.
+ * Answers the descriptor, the caller's, with *ret_st filled, or < 0. */
+struct stat;
+int nb_open_regular(int dirfd, const char *path, int flags, struct stat *ret_st,
+                    struct nb_err *err);
+/* nb_read_file() of one that is open: what is left of it, of about size bytes.
+ * path is for texts. */
+int nb_read_open(int fd, uint64_t size, const char *path, struct nb_buf *ret, struct nb_err *err);
 /* Write path atomically: temporary file beside it (".nbcid-*.tmp"), fsync of
  * file and directory when sync, rename.  mode is exact, whatever the umask.  A
  * symbolic link at path is replaced, not followed. */

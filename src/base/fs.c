@@ -75,28 +75,32 @@ static int read_all(int fd, size_t hint, size_t room, struct nb_buf *ret, const 
         }
 }
 
-int nb_read_file(int dirfd, const char *path, struct nb_buf *ret, struct nb_err *err)
+int nb_read_open(int fd, uint64_t size, const char *path, struct nb_buf *ret, struct nb_err *err)
 {
         size_t before = ret->len;
         size_t room = ret->max > before ? ret->max - before : 0;
-        struct stat st;
-        nb_auto_fd int fd = nb_open_regular(dirfd, path, 0, &st, err);
         int r;
 
-        if (fd < 0)
-                return fd;
         if (ret->failed)
                 return nb_fail(err, NB_E_BUG, "%s is to be read into a buffer that failed", path);
-        if ((uint64_t)st.st_size > room)
+        if (size > room)
                 return nb_fail(err, NB_E_LIMIT,
                                "%s has %" PRIu64 " bytes, more than the %zu allowed for it", path,
-                               (uint64_t)st.st_size, room);
-        r = read_all(fd, (size_t)st.st_size, room, ret, path, err);
+                               size, room);
+        r = read_all(fd, (size_t)size, room, ret, path, err);
         if (r < 0)
                 ret->len = before;
         if (ret->data)
                 ret->data[ret->len] = '\0';
         return r;
+}
+
+int nb_read_file(int dirfd, const char *path, struct nb_buf *ret, struct nb_err *err)
+{
+        struct stat st;
+        nb_auto_fd int fd = nb_open_regular(dirfd, path, 0, &st, err);
+
+        return fd < 0 ? fd : nb_read_open(fd, (uint64_t)st.st_size, path, ret, err);
 }
 
 int nb_write_all(int fd, const void *p, size_t n, struct nb_err *err)
