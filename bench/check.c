@@ -2,7 +2,6 @@
 
 /*
  * bench-check yajl|check NOTEBOOK ROUNDS     the fastest of ROUNDS, in ns
- * bench-check corpus < PATHS                 each once, from its file, in ns of CPU
  * bench-check stream NOTEBOOK                in pieces; peak of RSS in KiB before and after
  *
  * One number a line.
@@ -123,7 +122,7 @@ static void race(const char *who, const char *path, int rounds)
         printf("%lld\n", (long long)best);
 }
 
-/* A file in pieces, as `nbcid check` reads it. */
+/* A file in pieces, as `nbcid check` reads those that are too large to be held. */
 static void check_file(const char *path, char *piece, struct findings *found)
 {
         nb_auto_fd int fd = open_file(path);
@@ -138,26 +137,6 @@ static void check_file(const char *path, char *piece, struct findings *found)
                         give_up(err.msg);
         if (n < 0 || notebook_format_end(f, &err) < 0)
                 give_up(path);
-}
-
-static void corpus(void)
-{
-        nb_auto_free char *piece = malloc(PIECE);
-        int64_t t = now_ns();
-        char *line = NULL;
-        size_t cap = 0;
-        ssize_t n;
-
-        if (!piece)
-                give_up("no memory");
-        while ((n = getline(&line, &cap, stdin)) > 0) {
-                NB_CLEANUP(findings_done) struct findings found = {.max = 100};
-
-                line[n - 1] = '\0';
-                check_file(line, piece, &found);
-        }
-        free(line);
-        printf("%lld\n", (long long)(now_ns() - t));
 }
 
 static long peak_kib(void)
@@ -192,8 +171,6 @@ int main(int argc, char **argv)
                 race(argv[1], argv[2], (int)strtol(argv[3], NULL, 10));
         else if (argc == 3 && strcmp(argv[1], "stream") == 0)
                 stream(argv[2]);
-        else if (argc == 2 && strcmp(argv[1], "corpus") == 0)
-                corpus();
         else
                 give_up("see the top of bench/check.c");
         return 0;
