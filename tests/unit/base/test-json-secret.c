@@ -45,7 +45,7 @@ static unsigned left_by(size_t more, bool secret, bool tree)
 {
         static const struct nb_json_events ev = {.string = ignore};
         const struct nb_json_limits limits = {.bytes = 1 << 20, .depth = 2, .secret = secret};
-        NB_CLEANUP(nb_buf_clear) struct nb_buf b = NB_BUF(1 << 20);
+        nb_auto_buf b = NB_BUF(1 << 20);
         struct nb_json_tree *t = NULL;
         struct nb_err err;
 
