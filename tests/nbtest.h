@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct nbtest {
@@ -64,6 +65,22 @@ static char nbtest_dir[64];
                 long long a_ = (long long)(a), b_ = (long long)(b); \
                 if (a_ != b_) \
                         FAIL("%s is %lld, not %lld", #a, a_, b_); \
+        } while (0)
+/* Processor time of this process so far, in seconds. */
+__attribute__((unused)) static double nbtest_cpu(void)
+{
+        struct timespec t;
+
+        (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+/* That work of one size took some eight times as long as with an eighth of it, and not the square
+ * of that, on a machine of whatever speed and under valgrind: times are processor time. */
+#define CHECK_LINEAR(eighth, whole) \
+        do { \
+                double e_ = (eighth), w_ = (whole); \
+                if (w_ > 24 * (e_ > 0.01 ? e_ : 0.01)) \
+                        FAIL("%.3f s, and %.3f s for an eighth", w_, e_); \
         } while (0)
 /* r is 0 or positive; else the nb_err's text is shown. */
 #define CHECK_OK(r, err) \
