@@ -12,12 +12,38 @@
 #define GREEN "\x1b[1;32m"
 #define PLAIN "\x1b[0m"
 
+/* The reader of a log of GitHub Actions takes a line that begins with "::", after spaces, for a
+ * command, and "##[" wherever it stands.  What a stranger wrote is neither: the latter is parted
+ * by a character that has no width, lines of source have a bar in front. */
+#define COMMAND "##["
+#define BAR "  | "
+
+static void put_harmless(struct nb_buf *b, const char *s)
+{
+        const char *command;
+
+        while ((command = strstr(s, COMMAND))) {
+                nb_buf_append(b, s, (size_t)(command + 2 - s));
+                (void)nb_buf_puts(b, "\xe2\x81\xa0");
+                s = command + 2;
+        }
+        (void)nb_buf_puts(b, s);
+}
+
 /* Names of files may hold anything. */
 static void put_clean(struct nb_buf *b, const char *s)
 {
         nb_auto_free char *clean = nb_utf8_clean(s, strlen(s), true);
 
-        (void)nb_buf_puts(b, clean ? clean : "?");
+        put_harmless(b, clean ? clean : "?");
+}
+
+/* At the beginning of a line. */
+static void put_name(struct nb_buf *b, const char *name)
+{
+        if (strstr(name, "::") && name[0] != '/' && name[0] != '.')
+                (void)nb_buf_puts(b, "./");
+        put_clean(b, name);
 }
 
 /* "cell 3 line 2 (line 41 of the file): " or what is known of that. */
@@ -44,7 +70,7 @@ static void put_caret(struct nb_buf *b, const struct finding *f, const char *on,
 
         if (f->cell_column == 0)
                 return;
-        (void)nb_buf_puts(b, "    ");
+        (void)nb_buf_puts(b, BAR);
         for (; *s && column < f->cell_column; s++) {
                 if (((unsigned char)*s & 0xc0) == 0x80)
                         continue;
@@ -63,7 +89,7 @@ void check_render_human(const char *name, const struct findings *f, bool colour,
                 const char *on = !colour ? "" : x->severity == FINDING_ERROR ? RED : YELLOW;
 
                 (void)nb_buf_puts(ret, bold);
-                put_clean(ret, name);
+                put_name(ret, name);
                 (void)nb_buf_printf(ret, ":%s ", off);
                 put_place(ret, x);
                 (void)nb_buf_printf(ret, "%s%s[%s]:%s ", on, finding_severity_name(x->severity),
@@ -71,8 +97,8 @@ void check_render_human(const char *name, const struct findings *f, bool colour,
                 put_clean(ret, x->message ? x->message : "");
                 (void)nb_buf_putc(ret, '\n');
                 if (x->text) {
-                        (void)nb_buf_puts(ret, "    ");
-                        (void)nb_buf_puts(ret, x->text);
+                        (void)nb_buf_puts(ret, BAR);
+                        put_harmless(ret, x->text);
                         (void)nb_buf_putc(ret, '\n');
                         put_caret(ret, x, colour ? GREEN : "", off);
                 }
@@ -80,7 +106,7 @@ void check_render_human(const char *name, const struct findings *f, bool colour,
                         (void)nb_buf_printf(ret, "  remedy: %s\n", x->remedy);
         }
         if (f->more > 0) {
-                put_clean(ret, name);
+                put_name(ret, name);
                 (void)nb_buf_printf(ret, ": and %zu more\n", f->more);
         }
 }

@@ -94,7 +94,7 @@ def people_see_cell_line_file_line_and_caret():
             line = 1 + next(i for i, s in enumerate(f) if 'print((b)' in s)
         assert out.startswith(
             f'a.ipynb: cell 2 line 2 (line {line} of the file): error[syntax]: '
-            "SyntaxError: '(' was never closed\n    print((b)\n         ^\n  remedy: "), out
+            "SyntaxError: '(' was never closed\n  | print((b)\n  |      ^\n  remedy: "), out
         assert out.endswith('1 notebook: 2 errors, 0 warnings\n'), out
         assert '\x1b' not in out
 

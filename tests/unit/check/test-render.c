@@ -40,14 +40,54 @@ TEST(people_see_the_line_and_a_caret)
         CHECK_STR(nb_buf_str(&b),
                   "a b.ipynb: cell 3 line 2 (line 41 of the file): error[syntax]: SyntaxError: "
                   "100%: '(' was never closed\n"
-                  "    \t\xc3\xa9(\n"
-                  "    \t ^\n"
+                  "  | \t\xc3\xa9(\n"
+                  "  | \t ^\n"
                   "  remedy: mend it\n"
                   "a b.ipynb: warning[size]: too large\n"
                   "a b.ipynb: and 1 more\n");
         check_render_human("t", &f, true, &colour);
         CHECK(strstr(nb_buf_str(&colour), "\x1b[1;31merror[syntax]:\x1b[0m "));
         findings_done(&f);
+}
+
+/* As actions/runner reads a log: after white space, or anywhere. */
+static bool has_command(const char *log)
+{
+        for (const char *line = log; *line; line = strchr(line, '\n') + 1) {
+                const char *s = line + strspn(line, " \t");
+
+                if (nb_starts_with(s, "\xe2\x80\x83")) /* a wide space */
+                        s += 3;
+                if (nb_starts_with(s, "::"))
+                        return true;
+        }
+        return strstr(log, "##[");
+}
+
+TEST(nothing_of_a_stranger_is_a_command_of_github)
+{
+        static const char *const names[] = {"::error::x.ipynb", " ::x.ipynb",
+                                            "\xe2\x80\x83::x.ipynb", "##[debug]x.ipynb",
+                                            "a/\n::error::x.ipynb"};
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(names); i++) {
+                struct findings f = {.max = 1};
+                struct finding x = one(), more = one();
+                nb_auto_buf b = NB_BUF(4096);
+                struct nb_err err;
+
+                free(x.text);
+                free(x.message);
+                x.text = nb_strdup(i % 2 ? "  ::add-mask::a" : "##[add-mask]a");
+                x.message = nb_strdup("##[add-mask]\n::add-mask::a");
+                CHECK_OK(findings_add_take(&f, &x, &err), &err);
+                CHECK_OK(findings_add_take(&f, &more, &err), &err);
+                check_render_human(names[i], &f, false, &b);
+                CHECK(nb_ends_with(nb_buf_str(&b), ": and 1 more\n"));
+                if (has_command(nb_buf_str(&b)))
+                        FAIL("%s", nb_buf_str(&b));
+                findings_done(&f);
+        }
 }
 
 TEST(github_gets_its_escapes)
