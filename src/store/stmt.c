@@ -176,8 +176,11 @@ static int set_up(struct db *d, enum db_mode mode, struct nb_err *err)
  * them.  Refused once the library is in use: then it goes without. */
 static void set_up_library(void)
 {
+        int rc;
+
         (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
-        nb_assert(gather_vfs_register() == SQLITE_OK);
+        rc = gather_vfs_register();
+        nb_assert(rc == SQLITE_OK);
 }
 
 int db_open(struct db *d, const char *path, enum db_mode mode, const struct nb_clock *clock,
