@@ -103,8 +103,7 @@ static int pull(const struct env_context *c, const struct env *e, enum run_class
 int env_image(const struct env_context *c, const struct env_store *store, struct env *e,
               enum run_class *ret_class, struct nb_err *err)
 {
-        uint64_t until =
-                c->opts->timeout_us ? nb_mono_us(&nb_clock_real) + c->opts->timeout_us : UINT64_MAX;
+        uint64_t until = nb_mono_us(&nb_clock_real) + env_store_patience(c->opts);
         char name[sizeof("image-") + 2 * NB_SHA256_SIZE], hex[2 * NB_SHA256_SIZE + 1];
         uint8_t hash[NB_SHA256_SIZE];
         nb_auto_fd int lock = -1;

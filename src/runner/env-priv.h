@@ -91,6 +91,9 @@ struct env_store {
 #define ENV_STORE_NONE ((struct env_store){.fd = -1})
 int env_store_open(const char *path, struct env_store *ret, struct nb_err *err);
 void env_store_done(struct env_store *s);
+/* How long to wait for one that another builds, in us: as long as the job may take, and never for
+ * ever. */
+uint64_t env_store_patience(const struct runner_opts *o);
 /* Lock NAME.flock; *ret_fd keeps it.  NB_E_TIMEOUT, NB_E_CANCELLED. */
 int env_store_lock(const struct env_store *s, const char *name, bool exclusive, uint64_t until_us,
                    int signal_fd, int *ret_fd, struct nb_err *err);

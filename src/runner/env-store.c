@@ -18,8 +18,9 @@
 
 #include "env-priv.h"
 
-#define LOOK_EVERY_MS 100                 /* at a lock that another holds */
-#define TREE_TEXT_MAX ((size_t)128 << 20) /* paths of all files of one environment */
+#define LOOK_EVERY_MS 100                     /* at a lock that another holds */
+#define PATIENCE_US (24 * 3600 * NB_US_PER_S) /* where neither job nor build has a limit */
+#define TREE_TEXT_MAX ((size_t)128 << 20)     /* paths of all files of one environment */
 
 static const struct nb_json_limits manifest_limits = {.bytes = ENV_TEXT_MAX, .depth = 4};
 
@@ -70,6 +71,14 @@ static int try_lock(const struct env_store *s, const char *name, int how, int *r
                                : nb_fail_errno(err, errno, "%s/%s", s->path, file);
         *ret_fd = NB_TAKE_FD(fd);
         return 0;
+}
+
+uint64_t env_store_patience(const struct runner_opts *o)
+{
+        if (o->timeout_us)
+                return o->timeout_us;
+        /* It builds, and perhaps the next one after it, too. */
+        return o->build_timeout_us ? 2 * o->build_timeout_us : PATIENCE_US;
 }
 
 int env_store_lock(const struct env_store *s, const char *name, bool exclusive, uint64_t until_us,

@@ -105,8 +105,7 @@ static int choose_image(const struct env_context *c, struct env *e, struct nb_er
 static int take(const struct env_context *c, const struct env_store *s, struct env *e,
                 enum run_class *ret_class, struct nb_err *err)
 {
-        uint64_t until =
-                c->opts->timeout_us ? nb_mono_us(&nb_clock_real) + c->opts->timeout_us : UINT64_MAX;
+        uint64_t until = nb_mono_us(&nb_clock_real) + env_store_patience(c->opts);
         int builds = 0;
 
         for (int i = 0; i < ROUNDS; i++) {

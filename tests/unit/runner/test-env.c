@@ -95,6 +95,22 @@ TEST(what_was_asked_leads_to_what_was_built)
         env_store_done(&s);
 }
 
+TEST(nobody_waits_for_ever_for_an_environment)
+{
+        NB_CLEANUP(env_store_done) struct env_store store = ENV_STORE_NONE;
+        nb_auto_free char *dir = nb_asprintf("%s/waited-for", nbtest_tmpdir());
+        nb_auto_fd int held = -1, other = -1;
+        struct nb_err err;
+
+        CHECK_INT(env_store_patience(&(struct runner_opts){.timeout_us = 7}), 7);
+        CHECK_INT(env_store_patience(&(struct runner_opts){.build_timeout_us = 7}), 14);
+        CHECK_INT(env_store_patience(&(struct runner_opts){.uv = ""}), 86400000000LL);
+        CHECK_OK(env_store_open(dir, &store, &err), &err);
+        CHECK_OK(env_store_lock(&store, "a", true, 0, -1, &held, &err), &err);
+        CHECK_ERR(env_store_lock(&store, "a", true, 0, -1, &other, &err), &err, NB_E_TIMEOUT,
+                  "another job still builds");
+}
+
 TEST(a_lock_has_no_options)
 {
         static const char *const fine[] = {"numpy==1.26.4", "a==1!2.0+local.1",
