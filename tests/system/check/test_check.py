@@ -12,21 +12,14 @@ import re
 import subprocess
 import sys
 import tempfile
-import traceback
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import tap  # noqa: E402
 
 NBCID = os.path.abspath(sys.argv[1])
 PYTHON = '/usr/bin/python3'
 TOKEN = 'ghp_' + 'abcdefghijklmnopqrstuvwxyz0123456789'  # in two parts, for other scanners
-TESTS = []
-
-
-class Skip(Exception):
-    pass
-
-
-def test(fn):
-    TESTS.append(fn)
-    return fn
+TESTS = tap.Tests()
 
 
 def notebook(*cells, language='python', kernel='python3', **metadata):
@@ -79,14 +72,14 @@ def rules(n):
     return [(f['severity'], f['rule'], f.get('cell'), f.get('cell_line')) for f in n['findings']]
 
 
-@test
+@TESTS.test
 def a_good_notebook_passes():
     with Place(**{'a.ipynb': notebook('import os', '%matplotlib inline\n!ls', 'await f()')}) as p:
         assert p.check('a.ipynb') == '1 notebook: 0 errors, 0 warnings\n'
         assert p.err == ''
 
 
-@test
+@TESTS.test
 def people_see_cell_line_file_line_and_caret():
     with Place(**{'a.ipynb': BAD}) as p:
         out = p.check('a.ipynb', status=1)
@@ -99,7 +92,7 @@ def people_see_cell_line_file_line_and_caret():
         assert '\x1b' not in out
 
 
-@test
+@TESTS.test
 def directories_are_searched_and_rules_keep_out():
     good, bad = notebook('1'), notebook('(')
     with Place(**{'x/a.ipynb': good, 'x/B.IPYNB': bad, 'x/.ipynb_checkpoints/a.ipynb': bad,
@@ -112,14 +105,14 @@ def directories_are_searched_and_rules_keep_out():
         assert sorted(p.findings('x/scratch/c.ipynb', status=1)) == ['x/scratch/c.ipynb']
 
 
-@test
+@TESTS.test
 def standard_input():
     with Place() as p:
         out = p.findings('-', status=1, text=json.dumps(BAD))
         assert rules(out['-'])[0] == ('error', 'syntax', 2, 2)
 
 
-@test
+@TESTS.test
 def levels_come_from_the_repository():
     nb = notebook('open("/home/ann/x")', '(')
     with Place(**{'repo/.git/x': '', 'repo/a/n.ipynb': nb, '.nbcid.toml': '[check]\nsyntax="off"\n',
@@ -136,7 +129,7 @@ def levels_come_from_the_repository():
         assert '.nbcid.toml:2: key \'syntax\' in [check]' in p.err, p.err
 
 
-@test
+@TESTS.test
 def declared_parameters_need_a_cell():
     rule = '[[job]]\nnotebook = "a/*.ipynb"\nparameters = { alpha = 1, beta = 2 }\n'
     tagged = notebook('alpha = 3')
@@ -150,7 +143,7 @@ def declared_parameters_need_a_cell():
         assert rules(found['b.ipynb']) == []
 
 
-@test
+@TESTS.test
 def warnings_count_when_strict():
     with Place(**{'a.ipynb': notebook(f't = "{TOKEN}"')}) as p:
         out = p.check('a.ipynb')
@@ -159,7 +152,7 @@ def warnings_count_when_strict():
         assert 'error[secret]' in out and out.endswith('1 error, 0 warnings\n')
 
 
-@test
+@TESTS.test
 def no_format_shows_a_secret():
     nb = notebook(f't = "{TOKEN}" + (')
     nb['cells'][0]['outputs'] = [{'output_type': 'stream', 'name': 'stdout', 'text': [TOKEN]}]
@@ -170,7 +163,7 @@ def no_format_shows_a_secret():
             assert TOKEN not in out and 'GitHub token' in out, out
 
 
-@test
+@TESTS.test
 def github_commands():
     with Place(**{'a,b.ipynb': BAD}) as p:
         lines = p.check('--format', 'github', 'a,b.ipynb', status=1).splitlines()
@@ -208,7 +201,7 @@ SARIF = ({'$schema': str, 'version': str,
          {'version', 'runs'})
 
 
-@test
+@TESTS.test
 def sarif_is_of_its_schema():
     with Place(**{'a b.ipynb': BAD, 'c.ipynb': notebook('1'), 'd.ipynb': '{'}) as p:
         log = json.loads(p.check('--format', 'sarif', '.', status=1))
@@ -224,7 +217,7 @@ def sarif_is_of_its_schema():
             assert place['region']['startLine'] >= 1
 
 
-@test
+@TESTS.test
 def colour_only_on_a_terminal():
     def on_terminal(**env):
         ours, theirs = pty.openpty()
@@ -246,7 +239,7 @@ def colour_only_on_a_terminal():
         assert not on_terminal(TERM='dumb')
 
 
-@test
+@TESTS.test
 def wrong_usage_and_unreadable_files_are_2():
     with Place(**{'a.ipynb': BAD}) as p:
         p.check(status=2)
@@ -258,7 +251,7 @@ def wrong_usage_and_unreadable_files_are_2():
         assert 'Usage: nbcid check' in p.check('--help')
 
 
-@test
+@TESTS.test
 def what_is_no_notebook_is_a_finding():
     with Place(**{'a.ipynb': '<<<<<<< HEAD\n', 'b.ipynb': '', 'c.ipynb': '{"cells": 1}'}) as p:
         for n in p.findings('.', status=1).values():
@@ -266,7 +259,7 @@ def what_is_no_notebook_is_a_finding():
             assert n['findings'], n
 
 
-@test
+@TESTS.test
 def nothing_is_executed():
     evil = 'import os\nos.makedirs("made-by-code")\nraise SystemExit(9)'
     nb = notebook(evil, '!touch made-by-magic', '%%time\nopen("m", "w")')
@@ -275,7 +268,7 @@ def nothing_is_executed():
         assert sorted(os.listdir(p.dir)) == ['a.ipynb']
 
 
-@test
+@TESTS.test
 def hostile_cells_do_no_harm():
     cells = ['(' * 20000, '-' * 200000 + '1', 'x' + '[0' * 5000, 'a\0b', '%' * 5000,
              '{' * 150 + '}' * 150,
@@ -289,7 +282,7 @@ def hostile_cells_do_no_harm():
         assert told == {None} or {1, len(cells) + 1} <= told, told
 
 
-@test
+@TESTS.test
 def other_languages():
     nb = notebook('x <- 1', 'if (', 'f(x))', language='R', kernel='ir')
     with Place(**{'r.ipynb': nb}) as p:
@@ -297,12 +290,12 @@ def other_languages():
         assert n['findings'] == []
         assert n['notes'] == ['cells in R are not checked (use --kernel-check)']
         if not os.path.exists('/usr/share/jupyter/kernels/ir'):
-            raise Skip('there is no R kernel here')
+            raise tap.Skip('there is no R kernel here')
         n = p.findings('--kernel-check', 'r.ipynb', status=1)['r.ipynb']
         assert [f['cell'] for f in n['findings']] == [2, 3] and n['notes'] == [], n
 
 
-@test
+@TESTS.test
 def a_kernel_that_is_not_there_is_a_warning():
     with Place(**{'j.ipynb': notebook('1', language='julia', kernel='julia-0.1')}) as p:
         n = p.findings('--kernel-check', 'j.ipynb')['j.ipynb']
@@ -310,7 +303,7 @@ def a_kernel_that_is_not_there_is_a_warning():
         assert 'not checked: kernel julia-0.1: NoSuchKernel' in n['findings'][0]['message']
 
 
-@test
+@TESTS.test
 def without_ipython_nothing_is_blamed_wrongly():
     with tempfile.TemporaryDirectory(prefix='nbcid-venv-') as venv:
         subprocess.run([PYTHON, '-m', 'venv', '--without-pip', venv], check=True)
@@ -322,11 +315,11 @@ def without_ipython_nothing_is_blamed_wrongly():
             assert rules(n) == [('error', 'syntax', 7, 1), ('warning', 'syntax', 8, None)], n
 
 
-@test
+@TESTS.test
 def the_sandbox_shows_no_home_and_no_network():
     if subprocess.run(['bwrap', '--ro-bind', '/', '/', 'true'], check=False,
                       stderr=subprocess.DEVNULL).returncode:
-        raise Skip('bubblewrap does not work here')
+        raise tap.Skip('bubblewrap does not work here')
     with Place(**{'a.ipynb': notebook('1')}) as p:
         probe = os.path.join(p.dir, 'python')
         p.write('python', '#!/bin/sh\nls -d "$HOME"/.[a-z]* /home/*/* >&2\n'
@@ -358,7 +351,7 @@ def mixed(i):
     return nb
 
 
-@test
+@TESTS.test
 def many_threads_say_what_one_says():
     files = {f'd{i % 5}/{i:03}.ipynb': mixed(i) for i in range(280)}
     config = '[check]\nsecrets = "error"\nsize = "warn"\nmax_size = "40KiB"\n'
@@ -379,7 +372,7 @@ def many_threads_say_what_one_says():
                 assert only or 'error[secret]' in out and 'error[syntax]' in out, out
 
 
-@test
+@TESTS.test
 def a_file_that_takes_long_holds_up_none_but_the_output():
     slow = notebook('1')
     slow['cells'][0]['outputs'] = [{'output_type': 'stream', 'name': 'stdout',
@@ -392,7 +385,7 @@ def a_file_that_takes_long_holds_up_none_but_the_output():
         assert out.splitlines()[-1].startswith('1200 notebooks: '), out[-200:]
 
 
-@test
+@TESTS.test
 def thousands_of_files():
     with Place() as p:
         texts = [text if isinstance(text, str) else json.dumps(text)
@@ -406,7 +399,7 @@ def thousands_of_files():
         assert done.startswith('5000 notebooks: '), done
 
 
-@test
+@TESTS.test
 def one_rule_alone():
     with Place(**{'a.ipynb': BAD, 'b.ipynb': '{"cells": 1}'}) as p:
         assert rules(p.findings('--only', 'format', '--python', '/nonexistent',
@@ -420,22 +413,4 @@ def one_rule_alone():
         assert '--jobs' in p.err, p.err
 
 
-def main():
-    failed = 0
-    tests = [t for t in TESTS if len(sys.argv) < 3 or sys.argv[2] in t.__name__]
-    print(f'1..{len(tests)}')
-    for i, t in enumerate(tests, 1):
-        try:
-            t()
-            print(f'ok {i} {t.__name__}', flush=True)
-        except Skip as e:
-            print(f'ok {i} {t.__name__} # SKIP {e}', flush=True)
-        except Exception:
-            failed += 1
-            print(f'not ok {i} {t.__name__}')
-            print('# ' + traceback.format_exc().replace('\n', '\n# '), flush=True)
-    return 1 if failed else 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+TESTS.run(sys.argv[2] if len(sys.argv) > 2 else '')

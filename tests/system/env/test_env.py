@@ -11,21 +11,14 @@ import stat
 import subprocess
 import sys
 import tempfile
-import traceback
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import tap  # noqa: E402
 
 NBCID = os.path.abspath(sys.argv[1])
 PYTHON = '/usr/bin/python3'
 PATIENCE = 120
-TESTS = []
-
-
-class Skip(Exception):
-    pass
-
-
-def test(fn):
-    TESTS.append(fn)
-    return fn
+TESTS = tap.Tests()
 
 
 def notebook(*cells, kernel='python3', language='python', minor=5, **metadata):
@@ -103,7 +96,7 @@ class Folder:
         return json.loads(out)[0]
 
 
-@test
+@TESTS.test
 def imports_become_pins():
     with Folder() as f:
         f.install('Acme-One', '1.2', 'acme_one/__init__.py')
@@ -119,7 +112,7 @@ def imports_become_pins():
         assert got['interpreter']['path'] == PYTHON and got['kernel']['name'] == 'python3'
 
 
-@test
+@TESTS.test
 def modules_beside_the_notebook_are_looked_into():
     with Folder() as f:
         f.install('deep', '1', 'deep.py')
@@ -134,7 +127,7 @@ def modules_beside_the_notebook_are_looked_into():
         assert got['requirements'] == ['deep==1', 'one==1'] and not got['unresolved'], got
 
 
-@test
+@TESTS.test
 def namespace_packages_are_told_apart():
     with Folder() as f:
         f.install('ns-a', '1', 'ns/a/__init__.py')
@@ -144,7 +137,7 @@ def namespace_packages_are_told_apart():
         assert got['requirements'] == ['ns-b==2', 'ns-c==3'], got
 
 
-@test
+@TESTS.test
 def what_is_not_known_is_named():
     with Folder() as f:
         f.install('fromgit', '1', 'fromgit.py', url='git+https://u:secret@example.org/x')
@@ -162,7 +155,7 @@ def what_is_not_known_is_named():
         assert 'nosuch (cell 1) is not installed for /usr/bin/python3' in out, out
 
 
-@test
+@TESTS.test
 def a_list_of_its_own_comes_first():
     with Folder() as f:
         got = f.look(notebook(('import nosuch',), requirements=['a>=1', 'b']))
@@ -184,7 +177,7 @@ def read_back(path):
     return json.loads(p.stdout)
 
 
-@test
+@TESTS.test
 def it_is_written_once_and_alone():
     with Folder() as f:
         f.install('one', '1', 'one.py')
@@ -215,7 +208,7 @@ def it_is_written_once_and_alone():
         assert json.loads(head)[0]['requirements'] == ['one==1']
 
 
-@test
+@TESTS.test
 def an_empty_list_is_none():
     with Folder() as f:
         f.install('one', '1', 'one.py')
@@ -228,7 +221,7 @@ def an_empty_list_is_none():
         assert meta['requirements'] == ['one==1'], meta
 
 
-@test
+@TESTS.test
 def an_environment_of_others_stays():
     theirs = {'type': 'gcloud', 'name': 'tf.m1', 'uri': 'gcr.io/x/tf:m1'}
     with Folder() as f:
@@ -241,7 +234,7 @@ def an_environment_of_others_stays():
         assert got['unresolved'][0]['what'] == 'metadata.environment'
 
 
-@test
+@TESTS.test
 def the_interpreter_is_that_of_the_kernel():
     with Folder() as f:
         python = os.path.join(f.path, 'python-of-the-kernel')
@@ -259,7 +252,7 @@ def the_interpreter_is_that_of_the_kernel():
         assert got['notes'] == ['kernel nosuch is not installed here']
 
 
-@test
+@TESTS.test
 def modules_of_the_current_directory_are_not_run():
     with Folder() as f:
         for name in ('json', 'ast', 're', 'importlib', 'sitecustomize'):
@@ -269,7 +262,7 @@ def modules_of_the_current_directory_are_not_run():
         assert not os.path.exists(os.path.join(f.path, 'ws/PWNED'))
 
 
-@test
+@TESTS.test
 def other_languages():
     with Folder() as f:
         nb = notebook(('library(x)',), kernel='ir', language='R',
@@ -280,7 +273,7 @@ def other_languages():
         assert 'requirements' not in read_back(os.path.join(f.path, 'ws/nb.ipynb'))['metadata']
 
 
-@test
+@TESTS.test
 def bad_input():
     with Folder() as f:
         f.write('old.ipynb', '{"metadata":{},"nbformat":3,"nbformat_minor":0,"worksheets":[]}')
@@ -322,7 +315,7 @@ def output(nb, i):
     return ''.join(''.join(o.get('text', '')) for o in nb['cells'][i]['outputs'])
 
 
-@test
+@TESTS.test
 def a_python_notebook_gets_its_parameters():
     with Folder() as f:
         nb = notebook(('x = 1\nname = "old"', 'parameters'),
@@ -340,7 +333,7 @@ def a_python_notebook_gets_its_parameters():
             assert file.read() == text_of(nb)
 
 
-@test
+@TESTS.test
 def types_are_guessed_as_papermill_does():
     with Folder() as f:
         args, values = [], {'a': ('True', 'True'), 'b': ('False', 'False'), 'c': ('None', 'None'),
@@ -357,7 +350,7 @@ def types_are_guessed_as_papermill_does():
         assert output(out, 2) == wanted, (output(out, 2), wanted)
 
 
-@test
+@TESTS.test
 def without_a_cell_for_them_they_go_to_the_top():
     with Folder() as f:
         out, log, _, err = run(f, notebook(('print(x)',)), '-p', 'x', '3')
@@ -365,7 +358,7 @@ def without_a_cell_for_them_they_go_to_the_top():
         assert 'at the top' not in run(f, notebook(('1',)), '-q', '-p', 'x', '3')[3]
 
 
-@test
+@TESTS.test
 def what_does_not_fit_is_the_notebooks_failure():
     with Folder() as f:
         nb = notebook(('', 'parameters'))
@@ -381,10 +374,10 @@ def what_does_not_fit_is_the_notebooks_failure():
         assert 'write -p NAME VALUE' in f.run('run', 'sub/nb.ipynb', '-p', 'x', status=2).stderr
 
 
-@test
+@TESTS.test
 def an_r_notebook_gets_its_parameters():
     if not os.path.exists('/usr/share/jupyter/kernels/ir'):
-        raise Skip('no kernel of R')
+        raise tap.Skip('no kernel of R')
     with Folder() as f:
         nb = notebook(('x = 1', 'parameters'), ('cat(x, s, l[[2]], d$k$m, is.null(n), b)',),
                       kernel='ir', language='R')
@@ -394,23 +387,4 @@ def an_r_notebook_gets_its_parameters():
         assert output(out, 2) == '2.5 \'"\\日本\n$(x) zwei -3 TRUE TRUE', output(out, 2)
 
 
-def main():
-    wanted = sys.argv[2] if len(sys.argv) > 2 else ''
-    tests = [t for t in TESTS if wanted in t.__name__]
-    failed = 0
-    print(f'1..{len(tests)}', flush=True)
-    for i, t in enumerate(tests, 1):
-        try:
-            t()
-            print(f'ok {i} {t.__name__}', flush=True)
-        except Skip as e:
-            print(f'ok {i} {t.__name__} # SKIP {e}', flush=True)
-        except Exception:
-            failed += 1
-            print(f'not ok {i} {t.__name__}', flush=True)
-            for line in traceback.format_exc().splitlines():
-                print(f'# {line[:2000]}', flush=True)
-    sys.exit(1 if failed else 0)
-
-
-main()
+TESTS.run(sys.argv[2] if len(sys.argv) > 2 else '')

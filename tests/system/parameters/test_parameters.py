@@ -20,13 +20,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import tap  # noqa: E402
 
 TOOL = os.path.abspath(sys.argv[1])
 BUILD = os.path.abspath(sys.argv[2])
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../fixtures/notebooks')
 DEBIAN_PYTHON = '/usr/bin/python3'
-TESTS = []
+TESTS = tap.Tests()
 
 TEXTS = [
     '', 'plain', "it's", '"', '\\', '\\\\"', "\\'", '$(touch PWNED)', '`touch PWNED`', '${HOME}',
@@ -56,15 +58,6 @@ if nb:
     tags = [(c.source, c.metadata.get('tags', [])) for c in nb.cells]
 print(json.dumps([source, tags]))
 '''
-
-
-class Skip(Exception):
-    pass
-
-
-def test(fn):
-    TESTS.append(fn)
-    return fn
 
 
 def tool(*args, text):
@@ -106,7 +99,7 @@ def papermill(language, values, nb=None):
             p = subprocess.run([python, '-m', 'pip', 'install', '-q', 'papermill'],
                                capture_output=True, timeout=300)
         if p.returncode:
-            raise Skip(f'papermill cannot be installed: {p.stderr.decode()[-200:]!r}')
+            raise tap.Skip(f'papermill cannot be installed: {p.stderr.decode()[-200:]!r}')
         with open(os.path.join(venv, 'installed'), 'w', encoding='utf-8'):
             pass
     p = subprocess.run([python, '-c', REFERENCE], input=json.dumps([nb, language, values]),
@@ -156,7 +149,7 @@ def assigned(source):
     return {s.targets[0].id: ast.literal_eval(s.value) for s in tree.body}
 
 
-@test
+@TESTS.test
 def python_reads_what_was_meant():
     values = all_values()
     source = source_of('python', values)
@@ -164,13 +157,13 @@ def python_reads_what_was_meant():
     assert same(assigned(source), values)
 
 
-@test
+@TESTS.test
 def papermill_means_the_same_python():
     values = {k: v for k, v in all_values().items() if k[0] != 'r'}
     assert assigned(papermill('python', values)[0]) == assigned(source_of('python', values))
 
 
-@test
+@TESTS.test
 def ipython_leaves_it_alone():
     source = source_of('python', all_values())
     p = subprocess.run([DEBIAN_PYTHON, '-c', '''
@@ -180,7 +173,7 @@ text = sys.stdin.read()
 sys.exit(TransformerManager().transform_cell(text) != text + '\\n')
 '''], input=source.encode(), stderr=subprocess.PIPE, timeout=60)
     if b'ModuleNotFoundError' in p.stderr:
-        raise Skip('no IPython')
+        raise tap.Skip('no IPython')
     assert p.returncode == 0, p.stderr
 
 
@@ -202,7 +195,7 @@ def bash_print(values):
     return ''.join(f'printf "%s\\0" "${{{k}[@]}}"\n' for k, v in values.items() if v != [])
 
 
-@test
+@TESTS.test
 def bash_reads_what_was_meant():
     values = all_values(nested=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +205,7 @@ def bash_reads_what_was_meant():
     check_bash(values, p.stdout)
 
 
-@test
+@TESTS.test
 def bash_on_a_terminal_reads_it_too():
     """The kernel of Bash types its cells into a terminal."""
     values = {k: v for k, v in all_values(nested=False).items() if k != 'list'}
@@ -259,10 +252,10 @@ def near(a, b):
     return type(a) is type(b) and a == b
 
 
-@test
+@TESTS.test
 def r_reads_what_was_meant():
     if not shutil.which('Rscript'):
-        raise Skip('no Rscript')
+        raise tap.Skip('no Rscript')
     values = all_values()
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, 'p.R'), 'w', encoding='utf-8') as f:
@@ -282,7 +275,7 @@ for (n in commandArgs(TRUE)) cat(jsonlite::toJSON(get(n, e), auto_unbox = TRUE, 
         assert near(r_value(v), json.loads(line)), (name, v, line)
 
 
-@test
+@TESTS.test
 def plain_values_are_written_as_papermill_writes_them():
     values = {'a': 1, 'b': -2.5, 'c': 1e300, 'd': True, 'e': False, 's': 'a b "c"', 'z': None}
     nested = {**values, 'l': [1, 'x', [2.0, None]], 't': {'k': {'m': [1]}, 'n': 'v'}}
@@ -291,7 +284,7 @@ def plain_values_are_written_as_papermill_writes_them():
         assert source_of(language, v) == theirs, (language, source_of(language, v), theirs)
 
 
-@test
+@TESTS.test
 def julia_gets_the_same_text_but_for_what_it_would_look_into():
     for text in TEXTS:
         ours = source_of('julia', {'x': text})
@@ -304,7 +297,7 @@ def julia_gets_the_same_text_but_for_what_it_would_look_into():
         assert ast.literal_eval(literal) == text, ours
 
 
-@test
+@TESTS.test
 def the_cell_goes_where_papermill_puts_it():
     p, i = 'parameters', 'injected-parameters'
     for cells in ([('a',), ('b', p), ('c',)], [('a', p), ('b', i)], [('a', i), ('b', p)],
@@ -343,7 +336,7 @@ def fixtures():
             yield os.path.basename(path), data
 
 
-@test
+@TESTS.test
 def only_the_metadata_changes():
     new = {'environment': {'type': 'nbcid', 'kernel': 'python3', 'name': 'é"\\'},
            'requirements': ['numpy==1.0', 'x ; python_version < "3"'], 'aa': [], 'zz': {'a': [{}]}}
@@ -368,7 +361,7 @@ def only_the_metadata_changes():
     assert seen > 100 and exact > 20, (seen, exact)
 
 
-@test
+@TESTS.test
 def the_cell_is_written_as_nbformat_writes_it():
     for name, data in fixtures():
         nb = json.loads(data)
@@ -382,7 +375,7 @@ def the_cell_is_written_as_nbformat_writes_it():
         assert wanted == nb, name
 
 
-@test
+@TESTS.test
 def nbformat_takes_what_comes_out():
     files = []
     with tempfile.TemporaryDirectory() as folder:
@@ -398,27 +391,8 @@ for path in sys.argv[1:]:
     nbformat.validate(nbformat.read(path, as_version=nbformat.NO_CONVERT))
 ''', *files], capture_output=True, timeout=60)
     if b'ModuleNotFoundError' in p.stderr:
-        raise Skip('no nbformat')
+        raise tap.Skip('no nbformat')
     assert p.returncode == 0, p.stderr.decode()
 
 
-def main():
-    wanted = sys.argv[3] if len(sys.argv) > 3 else ''
-    tests = [t for t in TESTS if wanted in t.__name__]
-    failed = 0
-    print(f'1..{len(tests)}', flush=True)
-    for i, t in enumerate(tests, 1):
-        try:
-            t()
-            print(f'ok {i} {t.__name__}', flush=True)
-        except Skip as e:
-            print(f'ok {i} {t.__name__} # SKIP {e}', flush=True)
-        except Exception:
-            failed += 1
-            print(f'not ok {i} {t.__name__}', flush=True)
-            for line in traceback.format_exc().splitlines():
-                print(f'# {line[:2000]}', flush=True)
-    sys.exit(1 if failed else 0)
-
-
-main()
+TESTS.run(sys.argv[3] if len(sys.argv) > 3 else '')

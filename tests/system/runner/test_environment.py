@@ -13,7 +13,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -23,9 +22,9 @@ import time
 import zipfile
 
 import test_runner
-from test_runner import NBCID, PYTHON, Run, Skip, has_kernel, needs_sandbox, notebook
+from test_runner import NBCID, PYTHON, Run, has_kernel, needs_sandbox, notebook, tap
 
-TESTS = []
+TESTS = tap.Tests()
 VERSION = subprocess.run([PYTHON, '-c', 'import platform; print(platform.python_version())'],
                          capture_output=True, text=True, check=True).stdout.strip()
 MINOR = '.'.join(VERSION.split('.')[:2])
@@ -37,11 +36,6 @@ from ipykernel import kernelapp
 if __name__ == '__main__':
     kernelapp.launch_new_instance()
 '''
-
-
-def test(fn):
-    TESTS.append(fn)
-    return fn
 
 
 # ---- packages and an index of them ----
@@ -196,7 +190,7 @@ IMPORT = 'import colour; print(colour.__version__)'
 
 # ---- what is built and used ----
 
-@test
+@TESTS.test
 def requirements_are_what_the_kernel_imports():
     look = ('import os, sys; print(sys.prefix == os.environ["VIRTUAL_ENV"], '
             'os.environ["PATH"].split(":")[0] == sys.prefix + "/bin", sys.prefix)')
@@ -223,7 +217,7 @@ def requirements_are_what_the_kernel_imports():
         assert len(index.asked) == asked and len(store.keys()) == 1
 
 
-@test
+@TESTS.test
 def no_requirements_at_all_is_an_empty_environment():
     with Index() as index, Store() as store:
         source = ('import importlib.util as u, sys; '
@@ -234,7 +228,7 @@ def no_requirements_at_all_is_an_empty_environment():
             assert r.text(0) == 'None\n', r.text(0)
 
 
-@test
+@TESTS.test
 def without_requirements_the_executor_s_own_packages_are_reported():
     for sandbox in ('auto', 'none'):
         with Store() as store, store.run(None, 'print(1)', sandbox=sandbox) as r:
@@ -246,7 +240,7 @@ def without_requirements_the_executor_s_own_packages_are_reported():
             assert not store.keys()
 
 
-@test
+@TESTS.test
 def a_lock_is_installed_again_though_the_index_has_newer():
     with Index(wheel('colour', '1.0')) as index, Store() as store:
         with store.run(index, IMPORT, requirements='colour') as r:
@@ -265,7 +259,7 @@ def a_lock_is_installed_again_though_the_index_has_newer():
             assert r.text(0) == '2.0\n'
 
 
-@test
+@TESTS.test
 def constraints_bound_what_requirements_bring():
     with Index() as index, Store() as store:
         for constraints, version in ((None, '2.0'), ('colour<2', '1.0')):
@@ -282,7 +276,7 @@ def constraints_bound_what_requirements_bring():
             assert 'constraints.txt' not in of_run(r, 'environment.log.txt')
 
 
-@test
+@TESTS.test
 def requirements_with_hashes_are_held_to_them():
     package = wheel('colour', '1.0')
     right = hashlib.sha256(package[1]).hexdigest()
@@ -309,7 +303,7 @@ def requirements_with_hashes_are_held_to_them():
         assert len(store.whole()) == 2
 
 
-@test
+@TESTS.test
 def a_damaged_environment_is_built_again():
     with Index() as index, Store() as store:
         with store.run(index, IMPORT, requirements='colour==1.0') as r:
@@ -336,7 +330,7 @@ def a_damaged_environment_is_built_again():
             assert of_run(r, 'environment.json')['built'] is False
 
 
-@test
+@TESTS.test
 def many_at_once_build_once():
     with Index() as index, Store() as store:
         runs = [store.run(index, IMPORT, requirements='colour==2.0') for _ in range(3)]
@@ -350,7 +344,7 @@ def many_at_once_build_once():
             r.__exit__()
 
 
-@test
+@TESTS.test
 def what_a_killed_builder_left_is_built_again():
     with Index(mode='hangs') as index, Store() as store:
         with store.run(index, IMPORT, requirements='colour==1.0') as r:
@@ -366,7 +360,7 @@ def what_a_killed_builder_left_is_built_again():
             assert r.text(0) == '1.0\n' and store.whole() == [key]
 
 
-@test
+@TESTS.test
 def the_least_recently_used_go_but_not_those_in_use():
     with Index() as index, Store() as store:
         little = ('--environments-max', '1MiB')
@@ -399,7 +393,7 @@ def refused(store, index, requirements, *words, cls='environment', code=1, optio
         return r.seconds
 
 
-@test
+@TESTS.test
 def requirements_that_cannot_be_met_fail_with_pip_s_line():
     bad = sdist('broken', '1.0', 'raise SystemExit("this never builds")\n')
     with Index(wheel('colour', '1.0'), wheel('needs_one', '1.0', requires=['colour==1.0']),
@@ -412,7 +406,7 @@ def requirements_that_cannot_be_met_fail_with_pip_s_line():
         refused(store, index, 'broken==1.0', 'broken')
 
 
-@test
+@TESTS.test
 def an_index_that_is_not_there_is_not_the_notebook_s_fault():
     with Index(mode=503) as index, Store() as store:
         refused(store, index, 'colour', '503', cls='infrastructure', code=3)
@@ -422,7 +416,7 @@ def an_index_that_is_not_there_is_not_the_notebook_s_fault():
             refused(store, wrong, 'colour', 'nbcid-test.invalid', cls='infrastructure', code=3)
 
 
-@test
+@TESTS.test
 def a_build_has_its_deadline_and_can_be_cancelled():
     with Index(mode='hangs') as index, Store() as store:
         took = refused(store, index, 'colour', 'build_timeout', cls='infrastructure', code=3,
@@ -448,7 +442,7 @@ def a_build_has_its_deadline_and_can_be_cancelled():
             assert not store.keys() and not store.whole()
 
 
-@test
+@TESTS.test
 def a_python_that_is_not_here_is_named_with_those_that_are():
     with Index() as index, Store() as store:
         for wanted in ('3.99', '2', '3.11.999', '3.1; touch /tmp/nbcid-owned'):
@@ -461,7 +455,7 @@ def a_python_that_is_not_here_is_named_with_those_that_are():
             assert r.text(0) == '/usr\n' and not store.keys()
 
 
-@test
+@TESTS.test
 def environments_that_are_no_json_are_our_fault():
     for text in ('', '{', '[]' * 3):
         with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
@@ -473,7 +467,7 @@ def environments_that_are_no_json_are_our_fault():
 
 # ---- kernels ----
 
-@test
+@TESTS.test
 def kernel_names_are_forgiven():
     with Index() as index, Store() as store:
         for kernel, options in (('conda-env-tf-py', ()), ('local-python3', ()),
@@ -491,7 +485,7 @@ def kernel_names_are_forgiven():
                 assert '2' in r.text(0)
 
 
-@test
+@TESTS.test
 def kernelspecs_of_the_environment_are_its_own():
     other = json.dumps({'argv': ['python3', '-m', 'ipykernel_launcher', '-f', '{connection_file}'],
                         'display_name': 'other', 'language': 'python', 'env': {'OTHER': 'yes'}})
@@ -506,7 +500,7 @@ def kernelspecs_of_the_environment_are_its_own():
 
 # ---- who may write where ----
 
-@test
+@TESTS.test
 def a_job_cannot_change_its_environment():
     needs_sandbox()
     source = ('import sys\ntry:\n    open(sys.prefix + "/x", "w")\n    print("written")\n'
@@ -520,7 +514,7 @@ def a_job_cannot_change_its_environment():
         assert not os.path.exists(f'{store.path}/{key}/x')
 
 
-@test
+@TESTS.test
 def a_build_sees_and_writes_little():
     needs_sandbox()
     setup = '''
@@ -556,7 +550,7 @@ setup(name='curious', version='1.0', py_modules=[], description=repr(seen))
                        requirements='curious') as r:
             last = r.wait().events()[-1]
             if last['class'] == 'environment' and 'setuptools' in r.log():
-                raise Skip('pip builds in isolation, and there is no setuptools to build with')
+                raise tap.Skip('pip builds in isolation, and there is no setuptools to build with')
             r.ended('passed', 0)
             assert r.text(0) == '[]\n', r.text(0)
         assert not os.path.exists(f'{store.path}/{key}/planted')
@@ -564,7 +558,7 @@ setup(name='curious', version='1.0', py_modules=[], description=repr(seen))
 
 # ---- images and conda ----
 
-@test
+@TESTS.test
 def an_image_is_refused_or_replaced_where_none_are_run():
     with Store() as store:
         with store.run(None, 'print(1)', image='gcr.io/deeplearning/tf2') as r:
@@ -579,10 +573,10 @@ def an_image_is_refused_or_replaced_where_none_are_run():
             assert '/nonexistent/podman' in last['reason']
 
 
-@test
+@TESTS.test
 def conda_is_refused_with_the_remedy_where_it_is_not():
     if shutil.which('micromamba') or shutil.which('conda'):
-        raise Skip('there is a conda here')
+        raise tap.Skip('there is a conda here')
     with Store() as store, store.run(None, 'print(1)', conda='dependencies: [numpy]\n') as r:
         last = r.ended('environment', 1)
         assert 'micromamba' in last['reason'] and 'requirements.txt' in last['reason']
@@ -640,7 +634,7 @@ os.execv('/usr/bin/python3', ['/usr/bin/python3', *rest[2:]])
 '''
 
 
-@test
+@TESTS.test
 def an_image_runs_in_a_strict_fake_podman():
     look = 'import os; print(os.environ["IN_IMAGE"], os.getcwd(), os.path.exists("nb.ipynb"))'
     image = 'docker.io/acme/tf:2; touch /tmp/nbcid-owned'
@@ -711,7 +705,7 @@ if text.startswith('@EXPLICIT'):
 '''
 
 
-@test
+@TESTS.test
 def conda_environments_are_built_by_a_strict_fake_micromamba():
     with Store() as store:
         fake = store.base + '/micromamba'
@@ -743,12 +737,12 @@ def fetched(*packages):
         subprocess.run([PYTHON, '-m', 'venv', where], check=True, stdout=subprocess.DEVNULL)
         if subprocess.run([f'{where}/bin/pip', 'install', '-q', '--retries', '1', *packages],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
-            raise Skip('the real index does not answer')
+            raise tap.Skip('the real index does not answer')
         open(f'{where}/done', 'w').close()
     return os.path.realpath(where)
 
 
-@test
+@TESTS.test
 def uv_of_the_real_index_builds_the_same():
     uv = fetched('uv') + '/bin/uv'
     with Index() as index, Store() as store:
@@ -763,7 +757,7 @@ def uv_of_the_real_index_builds_the_same():
             assert of_run(r, 'environment.json')['lock'] is True
 
 
-@test
+@TESTS.test
 def uv_of_the_real_index_fails_by_the_same_classes():
     uv = ('--uv', fetched('uv') + '/bin/uv')
     with Index(wheel('needs_one', '1.0', requires=['colour==1.0']), wheel('colour', '1.0'),
@@ -779,7 +773,7 @@ def uv_of_the_real_index_fails_by_the_same_classes():
             refused(store, url, 'colour', cls='infrastructure', code=3, options=uv)
 
 
-@test
+@TESTS.test
 def packages_of_the_real_index_run():
     fetched('uv')  # or skip
     source = ('import idna, ipykernel, sys; print(idna.__version__, '
@@ -793,4 +787,4 @@ def packages_of_the_real_index_run():
 
 
 if __name__ == '__main__':
-    sys.exit(test_runner.main(TESTS))
+    test_runner.main(TESTS)

@@ -7,7 +7,6 @@ nbclient and ipykernel; what else is missing (numpy, R, bubblewrap) is skipped b
 """
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -16,33 +15,26 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import tap  # noqa: E402
 
 NBCID = os.path.abspath(sys.argv[1])
 PYTHON = '/usr/bin/python3'
 PATIENCE = 120
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../fixtures/notebooks')
-TESTS = []
-
-
-class Skip(Exception):
-    pass
-
-
-def test(fn):
-    TESTS.append(fn)
-    return fn
+TESTS = tap.Tests()
 
 
 def needs_module(name):
     if subprocess.run([PYTHON, '-c', f'import {name}'], stderr=subprocess.DEVNULL).returncode:
-        raise Skip(f'{PYTHON} has no {name}')
+        raise tap.Skip(f'{PYTHON} has no {name}')
 
 
 def needs_sandbox():
     if subprocess.run(['bwrap', '--ro-bind', '/', '/', '--unshare-pid', '--proc', '/proc', 'true'],
                       stderr=subprocess.DEVNULL).returncode:
-        raise Skip('bubblewrap does not work here')
+        raise tap.Skip('bubblewrap does not work here')
 
 
 def has_kernel(name):
@@ -205,6 +197,11 @@ def wait_none(text, seconds=5):
     assert not pids_with(text), pids_with(text)
 
 
+def at_most(seconds):
+    """What a machine that does nothing else keeps easily; others have longer."""
+    return seconds * max(1, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
 def wait_no_run_since(before):
     """No run directory of its own has stayed; those of others come and go."""
     end = time.monotonic() + PATIENCE
@@ -217,7 +214,7 @@ def wait_no_run_since(before):
 
 # ---- ends of every kind ----
 
-@test
+@TESTS.test
 def a_notebook_passes():
     for sandbox in ('auto', 'none'):
         with Run(notebook('x = 20', '', 'print(x + 1)', ('1/0', ['skip-execution'])),
@@ -234,7 +231,7 @@ def a_notebook_passes():
             assert os.listdir(r.workspace) == ['nb.ipynb']
 
 
-@test
+@TESTS.test
 def without_a_run_directory_the_notebook_is_put_beside():
     with tempfile.TemporaryDirectory() as d:
         with open(f'{d}/a.ipynb', 'w') as f:
@@ -249,7 +246,7 @@ def without_a_run_directory_the_notebook_is_put_beside():
         wait_no_run_since(before)
 
 
-@test
+@TESTS.test
 def a_cell_error_names_cell_and_error():
     with Run(notebook('print("kept")', 'raise ValueError("shapes (3,) (4,)")', 'print(3)')) as r:
         r.ended('cell_error', 1, status='failed', cell=2, ename='ValueError',
@@ -261,7 +258,7 @@ def a_cell_error_names_cell_and_error():
         assert [e for e in r.events() if e['event'] == 'cell_failed'][0]['cell'] == 2
 
 
-@test
+@TESTS.test
 def errors_of_strange_shape_are_told_cleanly():
     with Run(notebook('class E(Exception): pass\nE.__name__ = "E" * 70000\n'
                       'raise E("\\n\\n\\x1b[31mred\\x00\\x07 \\u6570" + "x" * 200000)')) as r:
@@ -270,20 +267,20 @@ def errors_of_strange_shape_are_told_cleanly():
         assert '数' in last['evalue'] and len(last['evalue']) <= 1000 and len(last['ename']) <= 200
 
 
-@test
+@TESTS.test
 def a_kernel_that_does_not_answer_is_given_up():
     with Run(notebook('raise ValueError("\\ud800")')) as r:
         r.ended('cell_error', 1, cell=1, ename='NoReply')
-        assert r.seconds < 45 and 'surrogates not allowed' in r.log()
+        assert r.seconds < at_most(45) and 'surrogates not allowed' in r.log()
 
 
-@test
+@TESTS.test
 def a_syntax_error_is_a_cell_error():
     with Run(notebook('print(1)', 'if True print(2)')) as r:
         r.ended('cell_error', 1, cell=2, ename='SyntaxError')
 
 
-@test
+@TESTS.test
 def allowed_errors_are_allowed():
     with Run(notebook(('1/0', ['raises-exception']), 'print(2)')) as r:
         r.ended('passed', 0)
@@ -292,7 +289,7 @@ def allowed_errors_are_allowed():
         assert r.text(1) == '2\n'
 
 
-@test
+@TESTS.test
 def a_segfault_is_a_signal():
     with Run(notebook('print("before")', 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)',
                       'print(3)')) as r:
@@ -301,14 +298,14 @@ def a_segfault_is_a_signal():
         assert r.outputs(1)[-1]['ename'] == 'DeadKernel'
 
 
-@test
+@TESTS.test
 def leaving_in_the_middle_is_no_pass():
     with Run(notebook('import os; os._exit(0)', 'print(2)')) as r:
         last = r.ended('signal', 1, cell=1)
         assert 'exit status 0' in last['reason'] and 'signo' not in last
 
 
-@test
+@TESTS.test
 def sys_exit_zero_passes_and_three_fails():
     with Run(notebook('print(1)', 'import sys; sys.exit(0)', 'print(3)')) as r:
         r.ended('passed', 0)
@@ -317,7 +314,7 @@ def sys_exit_zero_passes_and_three_fails():
         r.ended('cell_error', 1, cell=1, ename='SystemExit', evalue='3')
 
 
-@test
+@TESTS.test
 def a_killed_kernel_is_noticed_at_once():
     for sandbox in ('auto', 'none'):
         # The best of some, since others use the machine; nbclient alone looks once a second.
@@ -338,37 +335,41 @@ def seconds_after_a_kill(sandbox):
         return time.monotonic() - began
 
 
-@test
+@TESTS.test
 def a_cell_timeout_ends_the_run():
     with Run(notebook('print("a")', 'print("b", flush=True)\nimport time; time.sleep(600)'),
              '--cell-timeout', '1500ms') as r:
         last = r.ended('timeout', 1, status='timed_out', cell=2)
         assert '1.5 s' in last['reason']
         assert r.text(0) == 'a\n' and r.text(1).startswith('b\n')
-        assert r.seconds < 15
+        assert r.seconds < at_most(15)
 
 
-@test
+@TESTS.test
 def a_job_timeout_saves_what_is_done():
     for source in ('import time; time.sleep(600)',
                    'import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass'):
-        with Run(notebook('print("a")', source), '--timeout', '6s') as r:
-            last = r.ended('timeout', 1, cell=2)
-            assert last['reason'] == 'timed out in cell 2 after 6 s', last
-            assert r.text(0) == 'a\n'
-            assert 5.9 < r.seconds < 15, r.seconds
+        for limit in (4, 40):  # for a kernel that starts slowly
+            with Run(notebook('print("a")', source), '--timeout', f'{limit}s') as r:
+                last = r.ended('timeout', 1)
+                assert limit - 0.1 < r.seconds < at_most(limit + 8), r.seconds
+                if last.get('cell') != 2 and limit < 40:
+                    continue
+                assert last['reason'] == f'timed out in cell 2 after {limit} s', last
+                assert r.text(0) == 'a\n'
+                break
 
 
-@test
+@TESTS.test
 def a_timeout_before_the_kernel_is_up_is_one():
     with Run(notebook('print(1)'), '--timeout', '100ms') as r:
         last = r.ended('timeout', 1)
         assert 'before the first cell' in last['reason']
-        assert r.seconds < 10, r.seconds
+        assert r.seconds < at_most(10), r.seconds
         assert r.executed()['cells'][0]['outputs'] == []
 
 
-@test
+@TESTS.test
 def cancelling_saves_the_notebook():
     for sandbox in ('auto', 'none'):
         with Run(notebook('print("a")', 'print("b", flush=True)\nimport time; time.sleep(600)'),
@@ -378,12 +379,12 @@ def cancelling_saves_the_notebook():
             began = time.monotonic()
             r.process.terminate()
             r.ended('cancelled', 1, status='cancelled', cells_done=1)
-            assert time.monotonic() - began < 6
+            assert time.monotonic() - began < at_most(6)
             assert r.text(0) == 'a\n' and r.text(1).startswith('b\n')
             assert r.outputs(1)[-1]['ename'] == 'KeyboardInterrupt'
 
 
-@test
+@TESTS.test
 def cancelling_before_the_kernel_is_up():
     with Run(notebook('print(1)')) as r:
         end = time.monotonic() + 10
@@ -391,10 +392,10 @@ def cancelling_before_the_kernel_is_up():
             time.sleep(0.005)
         r.process.terminate()
         r.ended('cancelled', 1)
-        assert r.seconds < 10
+        assert r.seconds < at_most(10)
 
 
-@test
+@TESTS.test
 def a_killed_engine_is_our_fault_and_the_notebook_is_there():
     for sandbox in ('auto', 'none'):
         with Run(notebook('print("a")', 'import time; time.sleep(600)'), sandbox=sandbox) as r:
@@ -409,7 +410,7 @@ def a_killed_engine_is_our_fault_and_the_notebook_is_there():
             assert not kernels_of(r)
 
 
-@test
+@TESTS.test
 def a_killed_runner_leaves_no_process():
     source = ('import os, subprocess, sys\n'
               'if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n'
@@ -429,7 +430,7 @@ def a_killed_runner_leaves_no_process():
             assert r.events()[-1]['event'] != 'finished'
 
 
-@test
+@TESTS.test
 def daemonised_grandchildren_are_killed_at_the_end():
     mark = f'87654.{os.getpid()}'
     source = ('import os\nfor i in range(5):\n  if os.fork() == 0:\n    os.setsid()\n'
@@ -444,7 +445,7 @@ def daemonised_grandchildren_are_killed_at_the_end():
 
 # ---- limits ----
 
-@test
+@TESTS.test
 def memory_max_gives_out_of_memory():
     with Run(notebook('print("a")', 'b = bytearray(3 << 30)'), '--memory-max', '1GiB') as r:
         last = r.ended('out_of_memory', 1, cell=2, status='failed')
@@ -452,7 +453,7 @@ def memory_max_gives_out_of_memory():
         assert r.text(0) == 'a\n'
 
 
-@test
+@TESTS.test
 def numpy_out_of_memory_has_the_class_too():
     needs_module('numpy')
     with Run(notebook('import numpy as np', 'a = np.ones((40000, 20000))'),
@@ -460,7 +461,7 @@ def numpy_out_of_memory_has_the_class_too():
         r.ended('out_of_memory', 1, cell=2)
 
 
-@test
+@TESTS.test
 def many_processes_are_summed():
     source = ('import multiprocessing as mp, time\n'
               'def work(i):\n    b = bytearray(b"x") * (120 << 20)\n    time.sleep(8)\n'
@@ -475,7 +476,7 @@ def many_processes_are_summed():
             assert r.text(0) == 'a\n'
 
 
-@test
+@TESTS.test
 def shared_pages_are_not_counted_twice():
     source = ('import os, time\nb = bytearray(b"x") * (200 << 20)\npids = []\n'
               'for i in range(6):\n  pid = os.fork()\n  if pid == 0:\n    time.sleep(2)\n'
@@ -484,7 +485,7 @@ def shared_pages_are_not_counted_twice():
         r.ended('passed', 0)
 
 
-@test
+@TESTS.test
 def the_default_limits_leave_room_for_numpy():
     needs_module('pandas')
     with Run(notebook('import numpy as np, pandas as pd\na = np.random.rand(1500, 1500)\n'
@@ -494,7 +495,7 @@ def the_default_limits_leave_room_for_numpy():
         assert '(1500, 1500)' in r.text(0)
 
 
-@test
+@TESTS.test
 def a_fork_bomb_is_bounded():
     source = ('import os, time\nfor i in range(150):\n  try:\n    pid = os.fork()\n'
               '  except OSError:\n    break\n  if pid == 0:\n    os.setsid()\n'
@@ -503,7 +504,7 @@ def a_fork_bomb_is_bounded():
         with Run(notebook('print("a")', source), '--processes-max', '40', sandbox=sandbox) as r:
             last = r.ended('signal', 1, cell=2)
             assert '40 processes' in last['reason'], last
-            assert r.seconds < 20
+            assert r.seconds < at_most(20)
             assert r.text(0) == 'a\n'
             # Told by the engine: it lives, though it is one of the processes that are counted.
             assert r.outputs(1)[-1]['ename'] == 'DeadKernel', r.outputs(1)
@@ -511,7 +512,7 @@ def a_fork_bomb_is_bounded():
             assert not kernels_of(r)
 
 
-@test
+@TESTS.test
 def too_much_output_ends_the_run():
     flood = 'while True: print("x" * 10000)'
     stubborn = 'import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n' + flood
@@ -522,10 +523,10 @@ def too_much_output_ends_the_run():
             assert r.text(0) == 'a\n'
             path = os.path.join(r.run_dir, 'out', 'executed.ipynb')
             assert os.path.getsize(path) < 2 << 20
-            assert r.seconds < 25, r.seconds
+            assert r.seconds < at_most(25), r.seconds
 
 
-@test
+@TESTS.test
 def what_the_kernel_prints_past_its_streams_is_in_a_bounded_log():
     # The kernel's own descriptors are captured; those of its parent, the engine, are the log.
     source = ('import os\nfd = os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY)\n'
@@ -537,18 +538,18 @@ def what_the_kernel_prints_past_its_streams_is_in_a_bounded_log():
         assert r.log().endswith('the log is limited to 16 MiB]\n'), r.log()[-200:]
 
 
-@test
+@TESTS.test
 def a_job_that_never_stops_logging_meets_its_deadline():
     source = ('import os\nfd = os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY)\n'
               'while True: os.write(fd, b"y" * 65536)')
     with Run(notebook(source), '--timeout', '5s', sandbox='none') as r:
         r.ended('timeout', 1)
-        assert r.seconds < 14, r.seconds
+        assert r.seconds < at_most(14), r.seconds
 
 
 # ---- kernels ----
 
-@test
+@TESTS.test
 def no_such_kernel_names_what_there_is():
     for name in ('julia-1.9', '/bin/sh', '../../etc', '$(touch /tmp/nbcid-owned); true', ''):
         with Run(notebook('print(1)', kernel=name or 'x', language='cobol'),
@@ -559,7 +560,7 @@ def no_such_kernel_names_what_there_is():
     assert not os.path.exists('/tmp/nbcid-owned')
 
 
-@test
+@TESTS.test
 def another_kernel_of_the_language_will_do():
     with Run(notebook('print(1)', kernel='conda-env-ml-py')) as r:
         r.ended('passed', 0)
@@ -569,7 +570,7 @@ def another_kernel_of_the_language_will_do():
         r.ended('passed', 0)
 
 
-@test
+@TESTS.test
 def metadata_of_any_shape_is_survived():
     nb = notebook('print(1)')
     nb['metadata'] = {'kernelspec': 'x', 'language_info': 3, 'execution': [1]}
@@ -590,7 +591,7 @@ def fake_prefix(base, argv):
     return f'{base}/env/bin/python3'
 
 
-@test
+@TESTS.test
 def a_kernel_that_does_not_start_is_told():
     for argv in (['/nonexistent/kernel', '{connection_file}'], ['/bin/false'],
                  ['/bin/sh', '-c', 'echo its own words >&2; exit 3']):
@@ -599,22 +600,22 @@ def a_kernel_that_does_not_start_is_told():
                      python=fake_prefix(d, argv)) as r:
                 last = r.ended('kernel_start', 3)
                 assert 'broken' in last['reason']
-                assert r.seconds < 30, r.seconds
+                assert r.seconds < at_most(30), r.seconds
                 if 'sh' in argv[0]:
                     assert 'its own words' in r.log()
 
 
-@test
+@TESTS.test
 def a_kernel_that_ignores_everything_is_ended():
     source = ('import signal\nfor s in (signal.SIGINT, signal.SIGTERM): '
               'signal.signal(s, signal.SIG_IGN)\nimport atexit, time\n'
               'atexit.register(time.sleep, 600)')
     with Run(notebook(source)) as r:
         r.ended('passed', 0)
-        assert r.seconds < 25, r.seconds
+        assert r.seconds < at_most(25), r.seconds
 
 
-@test
+@TESTS.test
 def a_python_without_nbclient_is_told_with_the_remedy():
     with tempfile.TemporaryDirectory() as d:
         os.makedirs(f'{d}/bin')
@@ -627,7 +628,7 @@ def a_python_without_nbclient_is_told_with_the_remedy():
             assert 'nbclient' in r.log() or 'nbformat' in r.log()
 
 
-@test
+@TESTS.test
 def errors_at_the_start_are_in_events_too():
     with Run(notebook('1'), python='/nonexistent/python') as r:
         r.wait()
@@ -643,7 +644,7 @@ def errors_at_the_start_are_in_events_too():
         assert r.events()[-1]['class'] == 'infrastructure'
 
 
-@test
+@TESTS.test
 def a_link_out_of_the_workspace_is_refused():
     with tempfile.TemporaryDirectory() as d:
         with open(f'{d}/secret.ipynb', 'w') as f:
@@ -668,7 +669,7 @@ def a_link_out_of_the_workspace_is_refused():
             assert r.events()[-1]['class'] == 'check', r.events()
 
 
-@test
+@TESTS.test
 def one_run_directory_one_run():
     with Run(notebook('open("count", "a").write("x")', 'import time; time.sleep(1)')) as r:
         others = [subprocess.Popen(r.argv, stderr=subprocess.DEVNULL) for _ in range(4)]
@@ -682,7 +683,7 @@ def one_run_directory_one_run():
 
 # ---- the sandbox ----
 
-@test
+@TESTS.test
 def the_sandbox_hides_and_protects():
     needs_sandbox()
     probe = '''
@@ -746,7 +747,7 @@ json.dump(seen, open('seen.json', 'w'))
             assert 'TOP' not in json.dumps(r.executed())
 
 
-@test
+@TESTS.test
 def the_network_is_kept():
     for sandbox in ('auto', 'none'):
         server = socket.create_server(('127.0.0.1', 0))
@@ -767,7 +768,7 @@ def the_network_is_kept():
         server.close()
 
 
-@test
+@TESTS.test
 def the_environment_is_clean_without_a_sandbox():
     env = {**os.environ, 'NBCID_TEST_TOKEN': 'hunter2'}
     with Run(notebook('import os; print(dict(os.environ)); print(sorted(os.listdir("/proc/self/fd")))',
@@ -780,17 +781,17 @@ def the_environment_is_clean_without_a_sandbox():
 
 # ---- real input ----
 
-@test
+@TESTS.test
 def fifty_megabytes_of_output_pass():
     with Run(notebook('for i in range(500): print("x" * 104857)'), '--max-output', '512MiB',
              '--memory-max', '4GiB') as r:
         r.ended('passed', 0)
         assert len(r.text(0)) >= 50 << 20
-        assert r.seconds < 60
+        assert r.seconds < at_most(60)
         print(f'# 50 MB of output: {r.seconds:.1f} s')
 
 
-@test
+@TESTS.test
 def five_thousand_cells_pass():
     with Run(notebook(*[f'x = {i}' if i % 10 else f'print({i})' for i in range(5000)])) as r:
         r.ended('passed', 0, cells=5000, cells_done=5000)
@@ -798,7 +799,7 @@ def five_thousand_cells_pass():
         print(f'# 5000 cells: {r.seconds:.1f} s')
 
 
-@test
+@TESTS.test
 def a_print_loop_makes_one_output():
     with Run(notebook('import sys\nfor i in range(2000):\n  print(i); sys.stdout.flush()\n'
                       'print("e", file=sys.stderr)')) as r:
@@ -807,7 +808,7 @@ def a_print_loop_makes_one_output():
         assert r.text(0).startswith('0\n1\n')
 
 
-@test
+@TESTS.test
 def rich_output_is_kept():
     needs_module('matplotlib')
     needs_module('pandas')
@@ -827,7 +828,7 @@ def rich_output_is_kept():
         assert r.text(5) == '2\n'
 
 
-@test
+@TESTS.test
 def widget_messages_are_kept():
     source = '''
 from ipykernel.comm import Comm
@@ -845,7 +846,7 @@ display({'application/vnd.jupyter.widget-view+json': {'model_id': c.comm_id,
         assert [s['state']['value'] for s in states.values()] == [7]
 
 
-@test
+@TESTS.test
 def fixtures_run():
     for name in ('widgets', 'cjk', 'passed-4.0', 'passed-4.4', 'passed-4.5', 'clean-exit'):
         with open(f'{FIXTURES}/{name}.ipynb', encoding='utf-8') as f:
@@ -857,10 +858,10 @@ def fixtures_run():
             r.executed()
 
 
-@test
+@TESTS.test
 def r_runs_beside_python():
     if not has_kernel('ir'):
-        raise Skip('no R kernel')
+        raise tap.Skip('no R kernel')
     with Run(notebook('x <- c(1, 2, 3)\nmean(x)', 'print("é 数")', kernel='ir',
                       language='R')) as r:
         r.ended('passed', 0)
@@ -870,7 +871,7 @@ def r_runs_beside_python():
         assert 'no data' in last['evalue'], last
 
 
-@test
+@TESTS.test
 def the_notebook_is_saved_while_it_runs():
     with Run(notebook('print("a")', 'print("b", flush=True); import time; time.sleep(4)')) as r:
         r.until('cell_started', cell=2)
@@ -880,7 +881,7 @@ def the_notebook_is_saved_while_it_runs():
         r.wait()
 
 
-@test
+@TESTS.test
 def files_without_permission_do_not_stay():
     with tempfile.TemporaryDirectory() as d:
         with open(f'{d}/a.ipynb', 'w') as f:
@@ -893,7 +894,7 @@ def files_without_permission_do_not_stay():
         wait_no_run_since(before)
 
 
-@test
+@TESTS.test
 def the_way_to_a_ready_kernel_is_short():
     code = ('import time, asyncio; t = time.monotonic()\n'
             'from jupyter_client import AsyncKernelManager\n'
@@ -915,31 +916,12 @@ def the_way_to_a_ready_kernel_is_short():
 
 
 def main(tests):
-    failed = n = 0
     if subprocess.run([PYTHON, '-c', 'import nbclient, ipykernel'],
                       stderr=subprocess.DEVNULL).returncode:
         print(f'1..0 # SKIP {PYTHON} has no nbclient and ipykernel')
-        return 0
-    for fn in tests:
-        if len(sys.argv) > 2 and not re.search(sys.argv[2], fn.__name__):
-            continue
-        n += 1
-        began = time.monotonic()
-        try:
-            fn()
-            result = 'ok {} {}'
-        except Skip as e:
-            result = f'ok {{}} {{}} # SKIP {e}'
-        except Exception:
-            failed += 1
-            for line in traceback.format_exc().splitlines():
-                print('#', line[:3000])
-            result = 'not ok {} {}'
-        print(result.format(n, fn.__name__), flush=True)
-        print(f'# {time.monotonic() - began:.1f} s', flush=True)
-    print(f'1..{n}')
-    return 1 if failed else 0
+        return
+    tests.run(sys.argv[2] if len(sys.argv) > 2 else '')
 
 
 if __name__ == '__main__':
-    sys.exit(main(TESTS))
+    main(TESTS)

@@ -57,7 +57,7 @@ def lay_out(i):
     shutil.copy('/lib/systemd/system/systemd-exit.service', units)
     for name in ('nbcid.service', 'nbcid.socket'):
         shutil.copy(i.unit(name), units)
-    for name in ('inside.py', 'tap.py'):
+    for name in ('inside.py', '../tap.py'):
         shutil.copy(os.path.join(HERE, name), units)
     os.mkdir(os.path.join(i.dir, 'out'))
     os.rename(i.root, os.path.join(i.dir, 'install'))

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 
-import tap
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import tap  # noqa: E402
 
 PATIENCE = 30 * float(os.environ.get('NBCID_TEST_SLOW', '1'))
 

@@ -5,9 +5,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import install
-import tap
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import tap  # noqa: E402
 
 NOBODY = 65534
 PYTHON = '/usr/bin/python3'  # Debian's, which has nbclient

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions as tests, TAP out."""
+import re
 import sys
 import time
 import traceback
@@ -9,9 +10,21 @@ class Skip(Exception):
     """This machine cannot do it; says why."""
 
 
+class Tests(list):
+    """Those of one program: @TESTS.test, then TESTS.run()."""
+
+    def test(self, fn):
+        self.append(fn)
+        return fn
+
+    def run(self, wanted=''):
+        run([fn for fn in self if re.search(wanted, fn.__name__)])
+
+
 def run(tests, *args):
+    """Never returns: the exit status says whether all were well."""
     failed = 0
-    print(f'1..{len(tests)}')
+    print(f'1..{len(tests)}', flush=True)
     for n, test in enumerate(tests, 1):
         start, bad, skip = time.monotonic(), '', ''
         try:
@@ -21,7 +34,7 @@ def run(tests, *args):
         except Exception:
             bad = traceback.format_exc()
         for line in bad.splitlines():
-            print('#', line)
+            print('#', line[:3000])
         failed += bool(bad)
         print(f'{"not " if bad else ""}ok {n} {test.__name__}'
               f'{skip or f" # {time.monotonic() - start:.1f} s"}', flush=True)
