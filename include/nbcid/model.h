@@ -78,6 +78,10 @@ enum run_class {
         CLASS_ENVIRONMENT,    /* its requirements cannot be met */
         CLASS_LOST,           /* we can no longer tell */
         CLASS_INFRASTRUCTURE, /* git, disk, executor */
+        CLASS_CAPACITY,       /* no machine was free, or the quota of machines is used up */
+        CLASS_RATE_LIMIT,     /* a service would not take so many requests */
+        CLASS_PERMISSION,     /* a service refused us: rights or credentials */
+        CLASS_CONFIGURATION,  /* what the operator wrote cannot be */
         CLASS_CANCELLED,
         CLASS__COUNT,
 };
@@ -86,6 +90,8 @@ bool run_class_parse(const char *name, enum run_class *ret);
 /* The final job state that a class means: CELL_ERROR -> JOB_FAILED, LOST ->
  * JOB_ERRORED (and may be retried), ...  Asserts c != CLASS_NONE. */
 enum job_state run_class_state(enum run_class c);
+/* May another attempt end better, with nobody doing anything meanwhile? */
+bool run_class_retry(enum run_class c);
 
 /* ---- an event that asks for a build ---- */
 

@@ -137,7 +137,9 @@ static void on_objects(void *arg, const struct blob_object *o, const struct nb_e
 
         c->op = NULL;
         c->more = err && err->code == NB_E_LIMIT; /* those first, then the others */
-        if (err && !c->more)
+        if (err && err->code == NB_E_NOTFOUND)
+                clean_end(c); /* no bucket, so nothing in it */
+        else if (err && !c->more)
                 clean_failed(c, err);
         else
                 delete_next(c);

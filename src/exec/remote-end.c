@@ -32,7 +32,7 @@ void far_ended(struct far_run *u, const struct far_job *j)
 {
         u->far->kind->end(j, u->cancel_asked, u->record.timeout_us, &u->end);
         if (u->gave_up && !u->cancel_asked && u->end.class == CLASS_CANCELLED) {
-                u->end.class = CLASS_INFRASTRUCTURE;
+                u->end.class = CLASS_CAPACITY;
                 (void)nb_fmt(u->end.reason, sizeof(u->end.reason),
                              "no machine was free for it in time (queue_timeout)");
         }
@@ -79,9 +79,15 @@ static void on_fetched(void *arg, const struct blob_object *o, const struct nb_e
         } else if (nb_errc_policy(err->code)->retry && ++u->fetches < FETCH_TRIES) {
                 loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
         } else if (err->code == NB_E_NOTFOUND || u->end.class == CLASS_CANCELLED) {
-                far_log(u); /* there is none, or nobody needs it */
+                far_log(u);                   /* there is none, or nobody needs it */
+        } else if (err->code == NB_E_LIMIT) { /* its outputs are the notebook's own matter */
+                nb_auto_free char *text = nb_asprintf("the executed notebook %s; write less, or "
+                                                      "raise max_output of [limits]",
+                                                      err->msg);
+
+                far_finish(u, CLASS_CHECK, text ? text : err->msg);
         } else {
-                far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
+                far_finish(u, far_error_class(err), err->msg);
         }
 }
 

@@ -97,7 +97,10 @@ static void prepare_done(struct loop_work *w)
         if (u->cancel_asked)
                 far_finish(u, CLASS_CANCELLED, "cancelled before it was submitted");
         else if (i->r < 0)
-                far_finish(u, i->err.code == NB_E_INVALID ? CLASS_CHECK : CLASS_INFRASTRUCTURE,
+                far_finish(u,
+                           i->err.code == NB_E_INVALID || i->err.code == NB_E_LIMIT
+                                   ? CLASS_CHECK
+                                   : CLASS_INFRASTRUCTURE,
                            i->err.msg);
         else
                 far_upload(u);

@@ -141,9 +141,13 @@ void far_log(struct far_run *u)
         struct far *x = u->far;
 
         u->stage = FAR_LOG;
-        if (x->kind->log_url && u->name && x->n_logs < FAR_LOGS)
-                u->log = calloc(1, sizeof(*u->log));
-        if (!u->log) { /* when many end at a time, the service's quota is soon used up */
+        if (!x->kind->log_url || !u->name || x->n_logs >= FAR_LOGS) {
+                far_look(u); /* when many end at a time, the service's quota is soon used up */
+                return;
+        }
+        nb_assert(!u->log); /* it ends once */
+        u->log = calloc(1, sizeof(*u->log));
+        if (!u->log) {
                 far_look(u);
                 return;
         }

@@ -162,6 +162,8 @@ static inline uint64_t far_lost_us(const struct far *x)
 /* remote.c */
 /* Tell and finish; the run may be gone when they answer (tell: false). */
 bool far_tell(struct far_run *u, const struct exec_event *ev);
+/* Whose trouble it is when a service answers so. */
+enum run_class far_error_class(const struct nb_err *err);
 /* In the next round, as this. */
 void far_finish(struct far_run *u, enum run_class class, const char *reason);
 /* What it ran on, into u->result. */

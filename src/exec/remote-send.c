@@ -23,7 +23,7 @@ static void on_uploaded(void *arg, const struct blob_object *o, const struct nb_
 
         u->op = NULL;
         if (err) {
-                far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
+                far_finish(u, far_error_class(err), err->msg);
                 return;
         }
         u->input_generation = o ? o->generation : 0;
@@ -78,8 +78,10 @@ static void adopt(struct far_run *u, const struct far_job *j)
                 far_send_cancel(u);
 }
 
-static void pause_submit(struct far_run *u, uint64_t longest_us, const struct nb_err *err)
+static void pause_submit(struct far_run *u, enum far_refusal why, const struct nb_err *err)
 {
+        const bool room = why == FAR_QUOTA || why == FAR_NO_ROOM;
+        const uint64_t longest_us = room ? ROOM_PAUSE_US : FAR_PAUSE_MAX_US;
         uint64_t pause = gcp_backoff(u->far->cfg->vertex.poll_us, u->tries++, NULL);
 
         if (u->cancel_asked) {
@@ -87,7 +89,7 @@ static void pause_submit(struct far_run *u, uint64_t longest_us, const struct nb
                 return;
         }
         if (far_now_us(u->far) >= u->queue_until_us) {
-                far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
+                far_finish(u, room ? CLASS_CAPACITY : far_error_class(err), err->msg);
                 return;
         }
         if (u->tries == 1)
@@ -106,11 +108,11 @@ static void submit_refused(struct far_run *u, const struct gcp_error *e, const s
         else if (why == FAR_NO_ROOM && !u->cancel_asked && far_place_next(u, e->message))
                 return;
         else if (err->code == NB_E_BUSY)
-                pause_submit(u, why == FAR_RATE_LIMIT ? FAR_PAUSE_MAX_US : ROOM_PAUSE_US, err);
+                pause_submit(u, why, err);
         else if ((err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) && u->tries < UPLOAD_TRIES)
-                pause_submit(u, FAR_PAUSE_MAX_US, err);
+                pause_submit(u, why, err);
         else
-                far_finish(u, u->cancel_asked ? CLASS_CANCELLED : CLASS_INFRASTRUCTURE, err->msg);
+                far_finish(u, u->cancel_asked ? CLASS_CANCELLED : far_error_class(err), err->msg);
 }
 
 static void on_submitted(void *arg, const struct http_in *resp, const struct gcp_error *e,

@@ -136,7 +136,7 @@ static void on_file(void *arg, const struct blob_object *o, const struct nb_err 
         slot->op = NULL;
         s->flying--;
         if (err) {
-                staging_end(u, CLASS_INFRASTRUCTURE, err->msg);
+                staging_end(u, far_error_class(err), err->msg);
                 return;
         }
         send_more(s);
@@ -209,7 +209,7 @@ static void on_archived(void *arg, const struct blob_object *o, const struct nb_
 
         u->op = NULL;
         if (err)
-                far_finish(u, CLASS_INFRASTRUCTURE, err->msg);
+                far_finish(u, far_error_class(err), err->msg);
         else
                 far_submit(u);
 }

@@ -198,6 +198,24 @@ void far_tell_finished(struct far_run *u)
         (void)far_tell(u, &(struct exec_event){.kind = EXEC_FINISHED, .result = &u->result});
 }
 
+enum run_class far_error_class(const struct nb_err *err)
+{
+        static const struct {
+                enum nb_errc code;
+                enum run_class class;
+        } table[] = {
+                {NB_E_DENIED, CLASS_PERMISSION},
+                {NB_E_INVALID, CLASS_CONFIGURATION},
+                {NB_E_NOTFOUND, CLASS_CONFIGURATION}, /* a bucket, a project */
+                {NB_E_BUSY, CLASS_RATE_LIMIT},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(table); i++)
+                if (table[i].code == err->code)
+                        return table[i].class;
+        return CLASS_INFRASTRUCTURE;
+}
+
 void far_put_machine(struct far_run *u)
 {
         const struct config_place *at = &u->record.here.at;

@@ -19,7 +19,10 @@
 #define LOG_PAGE 500   /* entries, each of which may have 256 KiB */
 #define INVALID_CODE 3 /* google.rpc.Code */
 #define DEADLINE_CODE 4
+#define NOTFOUND_CODE 5
+#define DENIED_CODE 7
 #define EXHAUSTED_CODE 8
+#define UNKNOWN_CALLER_CODE 16
 
 /* ---- addresses ---- */
 
@@ -295,10 +298,14 @@ static void end_failed(const struct far_job *j, struct far_end *ret)
                 say(ret, CLASS_CELL_ERROR, "Vertex AI", j);
         } else if (j->code == EXHAUSTED_CODE) {
                 ret->no_room = true;
-                say(ret, CLASS_INFRASTRUCTURE,
-                    "Vertex AI has no machine for it, or its quota is used up", j);
+                say(ret, CLASS_CAPACITY, "Vertex AI has no machine for it, or its quota is used up",
+                    j);
         } else if (j->code == DEADLINE_CODE) {
                 say(ret, CLASS_TIMEOUT, "Vertex AI", j);
+        } else if (j->code == DENIED_CODE || j->code == UNKNOWN_CALLER_CODE) {
+                say(ret, CLASS_PERMISSION, "Vertex AI", j);
+        } else if (j->code == INVALID_CODE || j->code == NOTFOUND_CODE) {
+                say(ret, CLASS_CONFIGURATION, "Vertex AI", j);
         } else {
                 say(ret, CLASS_INFRASTRUCTURE, "Vertex AI", j);
         }
@@ -327,8 +334,7 @@ static void end(const struct far_job *j, bool cancel_asked, uint64_t timeout_us,
                         say(ret, CLASS_TIMEOUT, "Vertex AI ended it when its time was over", j);
                 else {
                         ret->no_room = true;
-                        say(ret, CLASS_INFRASTRUCTURE, "Vertex AI had no machine for it in time",
-                            j);
+                        say(ret, CLASS_CAPACITY, "Vertex AI had no machine for it in time", j);
                 }
                 return;
         case FAR_CANCELLED:

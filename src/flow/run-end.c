@@ -183,7 +183,7 @@ static int64_t run_retry_at(const struct run *u)
         struct flow *f = u->flow;
 
         /* Nobody would ever pick a job whose executor is gone. */
-        if (run_class_state(u->result.class) != JOB_ERRORED || u->cancel_asked || !u->exec ||
+        if (!run_class_retry(u->result.class) || u->cancel_asked || !u->exec ||
             u->attempt.number > u->config->retries)
                 return 0;
         return nb_now_ms(f->deps.clock) + flow_backoff_ms(f, u->attempt.number - 1);

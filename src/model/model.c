@@ -75,6 +75,10 @@ static const char *const run_classes[CLASS__COUNT] = {
         [CLASS_ENVIRONMENT] = "environment",
         [CLASS_LOST] = "lost",
         [CLASS_INFRASTRUCTURE] = "infrastructure",
+        [CLASS_CAPACITY] = "capacity",
+        [CLASS_RATE_LIMIT] = "rate_limit",
+        [CLASS_PERMISSION] = "permission",
+        [CLASS_CONFIGURATION] = "configuration",
         [CLASS_CANCELLED] = "cancelled",
 };
 DEFINE_NAMES(run_class, enum run_class, run_classes, CLASS__COUNT)
@@ -143,11 +147,19 @@ enum job_state run_class_state(enum run_class c)
                 [CLASS_SIGNAL] = JOB_FAILED,          [CLASS_KERNEL_START] = JOB_ERRORED,
                 [CLASS_NO_KERNEL] = JOB_FAILED,       [CLASS_CHECK] = JOB_FAILED,
                 [CLASS_ENVIRONMENT] = JOB_FAILED,     [CLASS_LOST] = JOB_ERRORED,
-                [CLASS_INFRASTRUCTURE] = JOB_ERRORED, [CLASS_CANCELLED] = JOB_CANCELLED,
+                [CLASS_INFRASTRUCTURE] = JOB_ERRORED, [CLASS_CAPACITY] = JOB_ERRORED,
+                [CLASS_RATE_LIMIT] = JOB_ERRORED,     [CLASS_PERMISSION] = JOB_ERRORED,
+                [CLASS_CONFIGURATION] = JOB_ERRORED,  [CLASS_CANCELLED] = JOB_CANCELLED,
         };
 
         nb_assert(c != CLASS_NONE && (unsigned)c < CLASS__COUNT);
         return states[c];
+}
+
+bool run_class_retry(enum run_class c)
+{
+        return run_class_state(c) == JOB_ERRORED && c != CLASS_PERMISSION &&
+               c != CLASS_CONFIGURATION;
 }
 
 /* ---- commits and refs ---- */

@@ -126,6 +126,7 @@ static void put_reason(struct nb_buf *b, const struct run_result *r, const char 
                 nb_buf_puts(b, otherwise);
 }
 
+/* long: one case for each class */
 char *run_result_text(const struct run_result *r)
 {
         nb_auto_buf b = NB_BUF(2 * LINE_MAX_BYTES);
@@ -172,6 +173,18 @@ char *run_result_text(const struct run_result *r)
                 break;
         case CLASS_INFRASTRUCTURE:
                 put_reason(&b, r, "the CI system failed, not the notebook");
+                break;
+        case CLASS_CAPACITY:
+                put_reason(&b, r, "no machine was free for it");
+                break;
+        case CLASS_RATE_LIMIT:
+                put_reason(&b, r, "the executor's service takes no more requests now");
+                break;
+        case CLASS_PERMISSION:
+                put_reason(&b, r, "the executor's service refuses us");
+                break;
+        case CLASS_CONFIGURATION:
+                put_reason(&b, r, "the executor is not configured as it should be");
                 break;
         case CLASS_CANCELLED:
                 put_reason(&b, r, "cancelled");

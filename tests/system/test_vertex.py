@@ -197,14 +197,18 @@ def ends_of_jobs(make):
     ends = [
         ({'no_output': True}, 'errored', 'infrastructure', 'left no notebook'),
         ({'replace_output': '{"cells": ['}, 'errored', 'infrastructure', 'broken'),
-        ({'stockout': True}, 'errored', 'infrastructure', 'no machine'),
-        ({'preempt_after': 0}, 'errored', 'infrastructure', 'no machine'),
+        ({'stockout': True}, 'errored', 'capacity', 'no machine'),
+        ({'preempt_after': 0}, 'errored', 'capacity', 'no machine'),
         ({'mode': 'timer', 'outcome': 'EXPIRED', 'code': 4, 'message': 'x'}, 'timed_out', 'timeout',
          'timed out'),
         ({'mode': 'timer', 'outcome': 'PARTIALLY_SUCCEEDED', 'code': 2}, 'errored',
          'infrastructure', 'in part'),
         ({'mode': 'timer', 'outcome': 'FAILED', 'code': 13, 'message': 'internal'}, 'errored',
          'infrastructure', 'internal'),
+        ({'mode': 'timer', 'outcome': 'FAILED', 'code': 7, 'message': 'no right to the image'},
+         'errored', 'permission', 'no right'),
+        ({'mode': 'timer', 'outcome': 'FAILED', 'code': 3, 'message': 'no such image'},
+         'errored', 'configuration', 'no such image'),
         ({'mode': 'timer', 'outcome': 'FAILED'}, 'errored', 'infrastructure', 'no notebook'),
         ({'delete_after_end': True}, 'errored', 'lost', 'deleted')]
     with world(make, 'slots = 20', 'retries = 0\njobs_per_repository = 20') as (g, w, repo):
@@ -266,7 +270,7 @@ def no_machine_anywhere(make):
         g.rule(stockout=True)
         build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
         job = build['jobs'][0]
-        assert (job['state'], job['class']) == ('errored', 'infrastructure'), job
+        assert (job['state'], job['class']) == ('errored', 'capacity'), job
         for place in ('n1-standard-4 in us-central1', 'n1-standard-8 in us-central1',
                       'NVIDIA_TESLA_T4 in us-east1'):
             assert place in job['reason'], job
@@ -380,6 +384,50 @@ run = ["sh", "-c", "seq -f 'line %.0f' 1200; echo bad >&2; exec papermill $1 $2"
         assert "the container's log: " in log_of(w, build, 'a.ipynb'), log
 
 
+def each_trouble_has_its_class(make):
+    """What the operator must mend is said, and not tried again; what may pass is waited for."""
+    with world(make, 'queue_timeout = "1s"', 'retries = 1') as (g, w, repo):
+        g.control('POST', 'buckets', {'name': 'theirs', 'project': 'other-project'})
+        good, before = w.config['extra'], repo.base
+        hour = {'advance': -3600}  # of Google's: ours is ahead
+        cases = [
+            ((f'project = "{PROJECT}"', 'project = "no-such-one"'), None, 'permission',
+             'no-such-one', 1),
+            ((f'bucket = "{BUCKET}"', 'bucket = "theirs"'), None, 'permission', '403', 1),
+            ((f'bucket = "{BUCKET}"', 'bucket = "nobodys"'), None, 'configuration', '404', 1),
+            (('spot', 'spot'), hour, 'permission', 'clock', 1),
+            (('service-account.json', 'weak.json'), None, 'permission', '403', 1),
+            (('queue_timeout', 'machine_type = "e2-standard-4"\naccelerator_type = '
+              '"NVIDIA_TESLA_T4"\nqueue_timeout'), None, 'configuration', 'is not supported', 1),
+            (('queue_timeout', 'service_account = "no@one.iam.gserviceaccount.com"\n'
+              'queue_timeout'), None, 'permission', 'act as', 1),
+            (('', ''), {'kind': 'rate'}, 'rate_limit', '429', 2),
+            (('', ''), {'kind': 'quota'}, 'capacity', 'quota metrics exceed', 2),
+            (('', ''), {'kind': 'status', 'status': 503}, 'infrastructure', '503', 2)]
+        for n, ((old, new), trouble, cls, text, attempts) in enumerate(cases, 1):
+            w.stop()
+            w.config['extra'] = good.replace(old, new, 1) if old else good
+            w.write_config()
+            g.control('DELETE', 'faults')
+            if trouble is hour:
+                g.control('POST', 'clock', hour)
+            elif trouble:
+                op = 'storage.objects.insert.multipart' if 'status' in trouble else \
+                    'vertex.customJobs.create'
+                g.fault(op, times=None, **trouble)
+            w.start(env={'no_proxy': '*'})
+            after = repo.commit({'a.ipynb': notebook(str(n))})
+            job = w.build(repo, before, after, timeout=240)['jobs'][0]
+            if trouble is hour:
+                g.control('POST', 'clock', {'advance': 3600})
+            assert (job['state'], job['class']) == ('errored', cls), (new, trouble, job)
+            assert text in job['reason'], (new, trouble, job)
+            tried = w.get(f'/api/v1/jobs/{job["id"]}')['attempts']
+            assert len(tried) == attempts, (new, trouble, tried)
+            before = after
+        assert g.jobs() == []
+
+
 def cancelled(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({
@@ -466,7 +514,7 @@ main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for
       duplicates_are_ended, trouble_on_the_way, ends_of_jobs, no_machine_tries_the_next,
       no_machine_anywhere, killed_on_the_way_to_another_machine,
       the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit, killed_while_it_is_staged,
-      what_the_container_wrote,
+      what_the_container_wrote, each_trouble_has_its_class,
       cancelled,
       cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
       stopped_in_the_middle])

@@ -197,6 +197,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
 
+    def date_time_string(self, timestamp=None):
+        """Of Date: the clock by which tokens and times are judged."""
+        clock = getattr(self.server.application, "clock", None)
+        return super().date_time_string(clock.now() if clock and timestamp is None else timestamp)
+
     def reset(self):
         """Close without an answer, and with a RST: what a crashed peer looks like."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -111,12 +111,17 @@ TEST(classes_mean_a_final_state)
                 {CLASS_NO_KERNEL, JOB_FAILED},       {CLASS_CHECK, JOB_FAILED},
                 {CLASS_ENVIRONMENT, JOB_FAILED},     {CLASS_TIMEOUT, JOB_TIMED_OUT},
                 {CLASS_KERNEL_START, JOB_ERRORED},   {CLASS_LOST, JOB_ERRORED},
-                {CLASS_INFRASTRUCTURE, JOB_ERRORED}, {CLASS_CANCELLED, JOB_CANCELLED},
+                {CLASS_INFRASTRUCTURE, JOB_ERRORED}, {CLASS_CAPACITY, JOB_ERRORED},
+                {CLASS_RATE_LIMIT, JOB_ERRORED},     {CLASS_PERMISSION, JOB_ERRORED},
+                {CLASS_CONFIGURATION, JOB_ERRORED},  {CLASS_CANCELLED, JOB_CANCELLED},
         };
 
         CHECK_INT(NB_ARRAY_SIZE(cases), CLASS__COUNT - 1);
         for (size_t i = 0; i < NB_ARRAY_SIZE(cases); i++) {
                 CHECK_INT(run_class_state(cases[i].class), cases[i].state);
+                CHECK_INT(run_class_retry(cases[i].class),
+                          cases[i].state == JOB_ERRORED && cases[i].class != CLASS_PERMISSION &&
+                                  cases[i].class != CLASS_CONFIGURATION);
                 CHECK(job_state_final(cases[i].state));
                 CHECK(job_may_move(JOB_RUNNING, cases[i].state));
                 CHECK(job_may_move(JOB_SUBMITTING, cases[i].state));
