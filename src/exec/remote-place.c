@@ -41,6 +41,12 @@ void far_places_free(struct far_place *places, size_t n)
         free(places);
 }
 
+char *far_output_url(const char *prefix, unsigned place)
+{
+        return place == 0 ? nb_asprintf("%soutput.ipynb", prefix)
+                          : nb_asprintf("%soutput-%u.ipynb", prefix, place);
+}
+
 char *far_place_text(const struct config_place *p)
 {
         nb_auto_buf b = NB_BUF(512);
@@ -56,17 +62,22 @@ static int make_place(struct far_run *u, const struct exec_job *job, unsigned i,
                       struct far_place *ret, struct nb_err *err)
 {
         const struct config_place at = config_vertex_place(&u->far->cfg->vertex, i);
+        nb_auto_free char *output = far_output_url(u->record.prefix, i);
         nb_auto_buf body = NB_BUF(56 * 1024);
-        int r = u->far->kind->plan(u->far->cfg,
-                                   &(struct far_plan){.job = job,
-                                                      .label = u->record.label,
-                                                      .group = u->record.group,
-                                                      .input = u->record.input,
-                                                      .output = u->record.output,
-                                                      .workspace_kind = u->record.workspace_kind,
-                                                      .workspace = u->record.workspace,
-                                                      .place = i},
-                                   &body, err);
+        int r;
+
+        if (!output)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        r = u->far->kind->plan(u->far->cfg,
+                               &(struct far_plan){.job = job,
+                                                  .label = u->record.label,
+                                                  .group = u->record.group,
+                                                  .input = u->record.input,
+                                                  .output = output,
+                                                  .workspace_kind = u->record.workspace_kind,
+                                                  .workspace = u->record.workspace,
+                                                  .place = i},
+                               &body, err);
 
         if (r < 0)
                 return r;
@@ -104,6 +115,7 @@ static bool add_history(struct far_record *r, const char *text)
 {
         nb_auto_buf b = NB_BUF(2 * HISTORY_MAX);
         nb_auto_free char *where = far_place_text(&r->here.at);
+        nb_auto_free char *line = nb_utf8_clean(text, strnlen(text, 300), true);
         unsigned lines = 0;
         char *all;
 
@@ -111,8 +123,8 @@ static bool add_history(struct far_record *r, const char *text)
                 lines += *p == '\n';
         if (lines > r->place || (r->history && strlen(r->history) > HISTORY_MAX))
                 return true; /* it waits here, and said so before */
-        (void)nb_buf_printf(&b, "%s%s: %.300s\n", r->history ? r->history : "", where ? where : "?",
-                            text);
+        (void)nb_buf_printf(&b, "%s%s: %s\n", r->history ? r->history : "", where ? where : "?",
+                            line ? line : "?");
         all = nb_buf_steal(&b);
         if (!all)
                 return false;

@@ -82,6 +82,8 @@ struct far_place { /* owned */
         char *body; /* what submits it there */
 };
 void far_place_done(struct far_place *p);
+/* Where a job at that place writes: never where one before it may have; owned. */
+char *far_output_url(const char *prefix, unsigned place);
 /* For people: "n1-standard-4 with 1 NVIDIA_TESLA_T4 in us-central1"; owned. */
 char *far_place_text(const struct config_place *p);
 

@@ -43,7 +43,6 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
         nb_json_open_object(&o);
         nb_json_kv_str(&o, "prefix", r->prefix);
         nb_json_kv_str(&o, "input", r->input);
-        nb_json_kv_str(&o, "output", r->output);
         nb_json_kv_str(&o, "label", r->label);
         nb_json_kv_str(&o, "group", r->group);
         if (r->note)
@@ -139,14 +138,16 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         places = nb_json_get(o, "places");
         rec.n_places = (unsigned)nb_json_size(places);
         if (!take(o, "prefix", &rec.prefix) || !take(o, "input", &rec.input) ||
-            !take(o, "output", &rec.output) || !take(o, "label", &rec.label) ||
-            !take(o, "group", &rec.group) || rec.n_places == 0 ||
+            !take(o, "label", &rec.label) || !take(o, "group", &rec.group) || rec.n_places == 0 ||
             !nb_json_int(nb_json_get(o, "timeout_us"), &timeout) ||
             !nb_json_int(nb_json_get(o, "max_output"), &max) || timeout < 0 || max < 0)
                 return not_ours(dir, err);
         read_where(dir, &rec);
         if (!take_place(nb_json_index(places, rec.place), &rec.here))
                 return not_ours(dir, err);
+        rec.output = far_output_url(rec.prefix, rec.place);
+        if (!rec.output)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
         (void)take(o, "note", &rec.note);
         (void)take(o, "image", &rec.image);
         (void)take(o, "why", &rec.why);
@@ -166,15 +167,21 @@ int far_record_read_place(const char *dir, struct far_record *r, struct nb_err *
 {
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
         NB_CLEANUP(far_place_done) struct far_place here = {0};
+        nb_auto_free char *output = NULL;
         int result = read_tree(dir, &tree, err);
 
         if (result < 0)
                 return result;
         if (!take_place(nb_json_index(nb_json_get(nb_json_root(tree), "places"), r->place), &here))
                 return not_ours(dir, err);
+        output = far_output_url(r->prefix, r->place);
+        if (!output)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
         far_place_done(&r->here);
         r->here = here;
         here = (struct far_place){0};
+        free(r->output);
+        r->output = NB_TAKE(output);
         return 0;
 }
 

@@ -345,7 +345,7 @@ static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_
         r->prefix = nb_asprintf("gs://%s/nbcid/%s/%s/%s/", u->far->cfg->vertex.bucket, id,
                                 job->commit, label);
         r->input = r->prefix ? nb_asprintf("%sinput.ipynb", r->prefix) : NULL;
-        r->output = r->prefix ? nb_asprintf("%soutput.ipynb", r->prefix) : NULL;
+        r->output = r->prefix ? far_output_url(r->prefix, 0) : NULL;
         if (r->prefix && fill_workspace(u, job) < 0)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         r->image = u->far->kind->image(u->far->cfg, job->environment, &r->why);

@@ -265,6 +265,19 @@ def no_machine_tries_the_next(make):
         nothing_left(g, w)
 
 
+def what_was_taken_away_left_nothing_to_be_believed(make):
+    with world(make, FALLBACKS) as (g, w, repo):
+        # Preempted with half a notebook written; the next one says that it succeeded, and wrote none.
+        g.rule(machine_type='n1-standard-4', preempt_after=2)
+        g.rule(machine_type='n1-standard-8', no_output=True)
+        build = w.build(repo, repo.base, repo.commit({
+            'a.ipynb': notebook('1', 'import time; time.sleep(4)')}))
+        job = build['jobs'][0]
+        assert (job['state'], job['class']) == ('errored', 'infrastructure'), job
+        assert 'left no notebook at' in job['reason'] and 'output-1' in job['reason'], job
+        nothing_left(g, w)
+
+
 def no_machine_anywhere(make):
     with world(make, FALLBACKS) as (g, w, repo):
         g.rule(stockout=True)
@@ -512,7 +525,7 @@ def stopped_in_the_middle(make):
 
 main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
       duplicates_are_ended, trouble_on_the_way, ends_of_jobs, no_machine_tries_the_next,
-      no_machine_anywhere, killed_on_the_way_to_another_machine,
+      what_was_taken_away_left_nothing_to_be_believed, no_machine_anywhere, killed_on_the_way_to_another_machine,
       the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit, killed_while_it_is_staged,
       what_the_container_wrote, each_trouble_has_its_class,
       cancelled,
