@@ -106,6 +106,10 @@ int blob_stat(struct blob *b, const char *url, blob_fn done, void *arg, struct b
  * removed: no error. */
 int blob_delete(struct blob *b, const char *url, int64_t generation, blob_fn done, void *arg,
                 struct blob_op **ret, struct nb_err *err);
+/* The same for an object that a list of its bucket has shown, whatever its name:
+ * others may write names that we would not. */
+int blob_delete_listed(struct blob *b, const char *bucket, const char *name, int64_t generation,
+                       blob_fn done, void *arg, struct blob_op **ret, struct nb_err *err);
 /* All objects whose names begin as that of prefix_url, in the order of their
  * names: each() for every one, then done().  each() does not cancel.  Over max
  * objects: NB_E_LIMIT after that many. */

@@ -67,23 +67,47 @@ static void on_deleted(void *arg, const struct http_in *resp, const struct gcp_e
                 op_finish(&a->op, NULL, NULL);
 }
 
-int blob_delete(struct blob *b, const char *url, int64_t generation, blob_fn done, void *arg,
-                struct blob_op **ret, struct nb_err *err)
+static int delete_start(struct admin *a, int64_t generation, struct blob_op **ret,
+                        struct nb_err *err)
 {
-        struct admin *a = NULL;
-        int bad = admin_new(b, url, done, arg, &a, err);
         char query[48] = "";
         nb_auto_free char *address = NULL;
         /* Without a generation a second try may hit what came in between. */
         struct gcp_request r = {.method = "DELETE", .idempotent = generation > 0};
 
-        if (bad < 0)
-                return bad;
         if (generation > 0)
                 (void)nb_fmt(query, sizeof(query), "generation=%lld", (long long)generation);
-        address = gcs_object_url(b->base, &a->op.url, query);
+        address = gcs_object_url(a->op.blob->base, &a->op.url, query);
         r.url = address;
         return start(a, &r, on_deleted, ret, err);
+}
+
+int blob_delete(struct blob *b, const char *url, int64_t generation, blob_fn done, void *arg,
+                struct blob_op **ret, struct nb_err *err)
+{
+        struct admin *a = NULL;
+        int bad = admin_new(b, url, done, arg, &a, err);
+
+        return bad < 0 ? bad : delete_start(a, generation, ret, err);
+}
+
+int blob_delete_listed(struct blob *b, const char *bucket, const char *name, int64_t generation,
+                       blob_fn done, void *arg, struct blob_op **ret, struct nb_err *err)
+{
+        nb_auto_free char *url = nb_asprintf("gs://%s", bucket);
+        struct admin *a = NULL;
+        int bad = url ? admin_new(b, url, done, arg, &a, err)
+                      : nb_fail(err, NB_E_NOMEM, "no memory for a request");
+
+        if (bad < 0)
+                return bad;
+        free(a->op.url.name);
+        a->op.url.name = nb_strdup(name);
+        if (!a->op.url.name || !*name) {
+                op_free(&a->op);
+                return nb_fail(err, *name ? NB_E_NOMEM : NB_E_INVALID, "an object has no name");
+        }
+        return delete_start(a, generation, ret, err);
 }
 
 /* ---- list ---- */

@@ -97,7 +97,8 @@ static void on_deleted(void *arg, const struct blob_object *o, const struct nb_e
 static void delete_next(struct far_clean *c)
 {
         const char *bucket = c->record.prefix + strlen("gs://");
-        nb_auto_free char *url = NULL, *object = NULL, *number = NULL;
+        nb_auto_free char *object = NULL, *number = NULL;
+        nb_auto_free char *name_of_bucket = nb_strndup(bucket, strcspn(bucket, "/"));
         int64_t generation = 0;
         const char *name;
         struct nb_err err;
@@ -115,10 +116,11 @@ static void delete_next(struct far_clean *c)
         number = nb_strndup(object, (size_t)(name - object));
         /* With its generation it is safe to say again. */
         (void)nb_parse_i64(number, 0, INT64_MAX, &generation, NULL);
-        url = nb_asprintf("gs://%.*s/%s", (int)strcspn(bucket, "/"), bucket, name + 1);
-        if (!url)
+        /* What the notebook wrote there may have any name. */
+        if (!name_of_bucket || !*name)
                 (void)nb_fail(&err, NB_E_NOMEM, "out of memory");
-        else if (blob_delete(c->far->blob, url, generation, on_deleted, c, &c->op, &err) == 0)
+        else if (blob_delete_listed(c->far->blob, name_of_bucket, name + 1, generation, on_deleted,
+                                    c, &c->op, &err) == 0)
                 return;
         clean_failed(c, &err);
 }

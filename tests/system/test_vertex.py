@@ -441,6 +441,18 @@ def each_trouble_has_its_class(make):
         assert g.jobs() == []
 
 
+def odd_names_beside_the_output_go_too(make):
+    with world(make) as (g, w, repo):
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(2)')}))
+        wait_for('the job', lambda: g.jobs())
+        prefix = g.objects()[0]['name'].rsplit('/', 1)[0]
+        for name in ('zz//y', '..', 'a%2Fb c?#', 'é/', './x'):
+            g.control('POST', 'objects', {'bucket': BUCKET, 'name': f'{prefix}/{name}',
+                                          'action': 'put', 'text': 'x'})
+        assert w.wait_build(1)['state'] == 'passed'
+        nothing_left(g, w)
+
+
 def cancelled(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({
@@ -528,6 +540,8 @@ main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for
       what_was_taken_away_left_nothing_to_be_believed, no_machine_anywhere, killed_on_the_way_to_another_machine,
       the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit, killed_while_it_is_staged,
       what_the_container_wrote, each_trouble_has_its_class,
+      what_the_container_wrote,
+      odd_names_beside_the_output_go_too,
       cancelled,
       cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
       stopped_in_the_middle])
