@@ -30,6 +30,8 @@ struct far_clean {
         struct nb_strv objects;
         unsigned rounds, tries;
         bool active, begun, ended, cancelled, more;
+        bool alive; /* on a page of this look */
+        unsigned pages;
 };
 
 static void clean_free(struct far_clean *c)
@@ -159,7 +161,7 @@ static void list_objects(struct far_clean *c)
 
 /* ---- its job ---- */
 
-static void find_jobs(struct far_clean *c);
+static void find_jobs(struct far_clean *c, const char *token);
 
 /* Where it was before, another of its jobs may have been overlooked. */
 static void job_done(struct far_clean *c)
@@ -176,7 +178,7 @@ static void job_done(struct far_clean *c)
         if (far_record_read_place(c->dir, &c->record, &err) < 0)
                 clean_failed(c, &err);
         else
-                find_jobs(c);
+                find_jobs(c, NULL);
 }
 
 static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_error *e,
@@ -189,7 +191,7 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
         struct nb_err why;
         struct far_job j;
         const char *token;
-        bool alive = false;
+        bool alive;
 
         c->call = NULL;
         tree = err ? NULL : far_read_body(resp, &why);
@@ -201,10 +203,16 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
         for (size_t i = 0; i < nb_json_size(list); i++)
                 if (x->kind->read(nb_json_index(list, i), &j) &&
                     nb_streq(j.label, c->record.label) && !far_state_final(j.state)) {
-                        alive = true;
+                        c->alive = true;
                         if (!c->cancelled)
                                 far_cancel_extra(x, j.name);
                 }
+        if (token && ++c->pages < FAR_FIND_PAGES) {
+                find_jobs(c, token);
+                return;
+        }
+        alive = c->alive;
+        c->alive = false;
         c->cancelled = c->cancelled || alive;
         if (++c->rounds < ROUNDS && alive)
                 loop_timer_arm(c->timer, x->cfg->vertex.poll_us);
@@ -214,12 +222,14 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
                 job_done(c);
 }
 
-static void find_jobs(struct far_clean *c)
+static void find_jobs(struct far_clean *c, const char *token)
 {
-        nb_auto_free char *url =
-                c->far->kind->find_url(c->far->cfg, c->record.here.at.region, c->record.label, -1);
+        nb_auto_free char *url = c->far->kind->find_url(c->far->cfg, c->record.here.at.region,
+                                                        c->record.label, -1, token);
         struct nb_err err;
 
+        if (!token)
+                c->pages = 0;
         if (!url)
                 (void)nb_fail(&err, NB_E_NOMEM, "out of memory");
         else if (gcp_call(c->far->gcp,
@@ -240,7 +250,7 @@ static void clean_timer(void *arg)
         else if (c->ended)
                 job_done(c);
         else
-                find_jobs(c);
+                find_jobs(c, NULL);
 }
 
 static void begin(struct far_clean *c)

@@ -29,6 +29,8 @@
 /* A request whose sender has gone may still be on its way, and lists lag behind:
  * before the last look for what it has done. */
 #define FAR_LOST_US (10 * NB_US_PER_S)
+/* A list that is filtered may have empty pages before the one with the job. */
+#define FAR_FIND_PAGES 100
 #define FAR_GETS 8   /* jobs that are asked for one by one, at a time */
 #define FAR_LOGS 8   /* logs that are read at a time; others have a link only */
 #define FAR_CLEANS 8 /* runs that are cleaned up after, at a time */
@@ -142,7 +144,7 @@ struct far_run {
         char *name;    /* of the job, once known */
         char *created; /* when, once it has ended; or NULL */
         int64_t input_generation;
-        unsigned tries, finds, losses, fetches;
+        unsigned tries, finds, find_pages, losses, fetches;
         uint64_t queue_until_us, cancel_until_us;
         uint64_t since, seen; /* rounds */
         enum far_state state;
@@ -183,7 +185,7 @@ void far_upload(struct far_run *u);
 void far_submit(struct far_run *u);
 /* Look twice for a job with our label, after a pause each. */
 void far_find_begin(struct far_run *u);
-void far_find(struct far_run *u);
+void far_find(struct far_run *u, const char *token);
 void far_send_cancel(struct far_run *u);
 /* End a job that nobody watches, and forget it. */
 void far_cancel_extra(struct far *x, const char *name);

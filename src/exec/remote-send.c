@@ -152,6 +152,15 @@ void far_submit(struct far_run *u)
 
 /* ---- was it submitted? ---- */
 
+/* Is a the one to keep, and not b?  One that was cancelled was a second one;
+ * else the older one. */
+static bool is_better(const struct far_job *a, const struct far_job *b)
+{
+        if (!b->name || (a->state == FAR_CANCELLED) != (b->state == FAR_CANCELLED))
+                return !b->name || b->state == FAR_CANCELLED;
+        return strcmp(a->created ? a->created : "", b->created ? b->created : "") < 0;
+}
+
 void far_find_begin(struct far_run *u)
 {
         u->stage = FAR_FIND;
@@ -179,7 +188,7 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
         struct far *x = u->far;
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
         const struct nb_json *list;
-        struct far_job j, oldest = {0};
+        struct far_job j, best = {0};
         struct nb_err why;
         const char *token;
 
@@ -198,26 +207,36 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
         list = x->kind->read_list(nb_json_root(tree), &token);
         for (size_t i = 0; i < nb_json_size(list); i++)
                 if (x->kind->read(nb_json_index(list, i), &j) &&
-                    nb_streq(j.label, u->record.label) &&
-                    (!oldest.name ||
-                     strcmp(j.created ? j.created : "", oldest.created ? oldest.created : "") < 0))
-                        oldest = j;
-        if (!oldest.name) {
+                    nb_streq(j.label, u->record.label) && is_better(&j, &best))
+                        best = j;
+        if (!best.name && token && ++u->find_pages < FAR_FIND_PAGES) {
+                far_find(u, token);
+                return;
+        }
+        if (!best.name && token) { /* to the end, or it is no answer */
+                if (far_now_us(x) >= u->queue_until_us)
+                        far_finish(u, CLASS_LOST, "the service's list of jobs does not end");
+                else
+                        loop_timer_arm(u->timer, FAR_PAUSE_MAX_US);
+                return;
+        }
+        if (!best.name) {
                 found_none(u);
                 return;
         }
         for (size_t i = 0; i < nb_json_size(list); i++)
                 if (x->kind->read(nb_json_index(list, i), &j) &&
-                    nb_streq(j.label, u->record.label) && !nb_streq(j.name, oldest.name) &&
+                    nb_streq(j.label, u->record.label) && !nb_streq(j.name, best.name) &&
                     !far_state_final(j.state))
                         far_cancel_extra(x, j.name);
-        adopt(u, &oldest);
+        adopt(u, &best);
 }
 
-void far_find(struct far_run *u)
+void far_find(struct far_run *u, const char *token)
 {
-        nb_auto_free char *url = u->far->kind->find_url(u->far->cfg, u->record.here.at.region,
-                                                        u->record.label, (int)u->record.place);
+        nb_auto_free char *url =
+                u->far->kind->find_url(u->far->cfg, u->record.here.at.region, u->record.label,
+                                       (int)u->record.place, token);
         struct nb_err err;
 
         if (ask(u, &(struct gcp_request){.method = "GET", .url = url, .idempotent = true}, on_found,

@@ -256,7 +256,8 @@ static void on_timer(void *arg)
                 far_submit(u);
                 return;
         case FAR_FIND:
-                far_find(u);
+                u->find_pages = 0;
+                far_find(u, NULL);
                 return;
         case FAR_WATCH: /* the cancellation was refused for now */
                 far_send_cancel(u);

@@ -79,9 +79,10 @@ struct far_kind {
         char *(*submit_url)(const struct config_executor *cfg, const char *region);
         char *(*job_url)(const struct config_executor *cfg, const char *name);
         char *(*cancel_url)(const struct config_executor *cfg, const char *name);
-        /* All jobs of a label in a region, in any state; of one place, or of all: -1. */
+        /* All jobs of a label in a region, in any state; of one place, or of all: -1;
+         * token: of the page before, or NULL. */
         char *(*find_url)(const struct config_executor *cfg, const char *region, const char *label,
-                          int place);
+                          int place, const char *token);
         /* Those of a group that have not ended; token: of the page before, or NULL. */
         char *(*alive_url)(const struct config_executor *cfg, const char *region, const char *group,
                            const char *token);

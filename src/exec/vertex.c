@@ -87,14 +87,14 @@ static char *list_url(const struct config_executor *cfg, const char *region, con
 }
 
 static char *find_url(const struct config_executor *cfg, const char *region, const char *label,
-                      int place)
+                      int place, const char *token)
 {
         nb_auto_free char *filter = place < 0 ? nb_asprintf("labels.nbcid-attempt=\"%s\"", label)
                                               : nb_asprintf("labels.nbcid-attempt=\"%s\" AND "
                                                             "labels.nbcid-place=\"%d\"",
                                                             label, place);
 
-        return list_url(cfg, region, filter, NULL);
+        return list_url(cfg, region, filter, token);
 }
 
 static char *alive_url(const struct config_executor *cfg, const char *region, const char *group,

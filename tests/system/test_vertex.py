@@ -164,6 +164,17 @@ def a_lost_answer_is_looked_for(make):
             before = after
 
 
+def a_page_may_be_empty_and_not_the_last(make):
+    with world(make) as (g, w, repo):
+        g.control('POST', 'lists', {'empty_pages': True})
+        g.fault('vertex.customJobs.create', 'reset', when='after')
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        assert build['state'] == 'passed', build
+        assert len(g.asked('vertex.customJobs.create')) == 1
+        assert len(g.jobs()) == 1, g.jobs()
+        nothing_left(g, w)
+
+
 def duplicates_are_ended(make):
     with world(make) as (g, w, repo):
         # Twice invisible: so a second one is submitted, and the first is found by a later look.
@@ -537,11 +548,9 @@ def stopped_in_the_middle(make):
 
 main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
       duplicates_are_ended, trouble_on_the_way, ends_of_jobs, no_machine_tries_the_next,
-      what_was_taken_away_left_nothing_to_be_believed, no_machine_anywhere, killed_on_the_way_to_another_machine,
-      the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit, killed_while_it_is_staged,
-      what_the_container_wrote, each_trouble_has_its_class,
-      what_the_container_wrote,
-      odd_names_beside_the_output_go_too,
-      cancelled,
-      cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
-      stopped_in_the_middle])
+      what_was_taken_away_left_nothing_to_be_believed, no_machine_anywhere,
+      killed_on_the_way_to_another_machine, a_page_may_be_empty_and_not_the_last,
+      the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit,
+      killed_while_it_is_staged, what_the_container_wrote, each_trouble_has_its_class,
+      odd_names_beside_the_output_go_too, cancelled, cancelled_while_there_is_no_room,
+      killed_at_any_moment, killed_while_it_runs, stopped_in_the_middle])

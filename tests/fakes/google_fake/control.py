@@ -139,6 +139,9 @@ class Control:
                 jobs.lag_lists = int(body["lag"])
         if "stale" in body:
             jobs.be_stale(int(body["stale"]))
+        if "empty_pages" in body:
+            with self.cloud.lock:
+                self.cloud.vertex.empty_pages = bool(body["empty_pages"])
         return {}
 
     def post_quotas(self, request, body):

@@ -205,8 +205,8 @@ TEST(addresses)
                                                         "7");
         nb_auto_free char *cancel =
                 far_vertex.cancel_url(&c, "projects/1/locations/us-central1/customJobs/7");
-        nb_auto_free char *find = far_vertex.find_url(&c, "us-east1", "l-1", -1);
-        nb_auto_free char *placed = far_vertex.find_url(&c, "us-east1", "l-1", 2);
+        nb_auto_free char *find = far_vertex.find_url(&c, "us-east1", "l-1", -1, NULL);
+        nb_auto_free char *placed = far_vertex.find_url(&c, "us-east1", "l-1", 2, "to ken");
         nb_auto_free char *alive = far_vertex.alive_url(&c, "us-central1", "g", "a/b+c");
 
         CHECK_STR(submit, "https://us-central1-aiplatform.googleapis.com/v1/projects/acme/"
@@ -218,7 +218,8 @@ TEST(addresses)
         CHECK(nb_starts_with(find, "https://us-east1-aiplatform.googleapis.com/v1/projects/acme/"
                                    "locations/us-east1/customJobs?"));
         CHECK(nb_ends_with(find, "&filter=labels.nbcid-attempt%3D%22l-1%22"));
-        CHECK(nb_ends_with(placed, "%22l-1%22%20AND%20labels.nbcid-place%3D%222%22"));
+        CHECK(nb_ends_with(placed,
+                           "%22l-1%22%20AND%20labels.nbcid-place%3D%222%22&pageToken=to%20ken"));
         CHECK(strstr(alive, "&filter=labels.nbcid-instance%3D%22g%22%20AND%20state%21%3D"));
         CHECK(strstr(alive, "&pageToken=a%2Fb%2Bc"));
 }
