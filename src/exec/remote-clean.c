@@ -17,7 +17,9 @@
 
 #define OBJECTS_MAX 1000
 #define TRIES 8
-#define ROUNDS 60 /* looks at a job that does not end */
+#define ROUNDS 60       /* looks at a job that does not end */
+#define CANCEL_AGAIN 20 /* of them */
+#define PARK_US (900 * NB_US_PER_S)
 
 struct far_clean {
         struct far *far;
@@ -30,7 +32,7 @@ struct far_clean {
         struct nb_strv objects;
         unsigned rounds, tries;
         bool active, begun, ended, cancelled, more;
-        bool alive; /* on a page of this look */
+        bool alive, seen; /* on a page of this look, or before */
         unsigned pages;
 };
 
@@ -56,19 +58,37 @@ static void clean_free(struct far_clean *c)
 
 static void clean_more(struct far *x);
 
-/* It failed: now, from the beginning and a little later, or by the next start. */
-static void clean_failed(struct far_clean *c, const struct nb_err *err)
+/* It failed for long: later all of it once more, by us or by the next start. */
+static void clean_park(struct far_clean *c, const struct nb_err *err)
 {
         struct far *x = c->far;
 
-        if (nb_errc_policy(err->code)->retry && c->timer && ++c->tries < TRIES) {
-                loop_timer_arm(c->timer, gcp_backoff(NB_US_PER_S, c->tries, NULL));
+        nb_log_err(LOG_WARNING, err, "what a run left could not be removed; trying again later",
+                   NB_F_STR("ref", c->ref));
+        if (!c->timer) {
+                clean_free(c);
+                clean_more(x);
                 return;
         }
-        nb_log_err(LOG_WARNING, err, "what a run left could not be removed; the next start tries",
-                   NB_F_STR("ref", c->ref));
-        clean_free(c);
+        gcp_call_cancel(NB_TAKE(c->call));
+        blob_cancel(NB_TAKE(c->op));
+        nb_strv_done(&c->objects);
+        far_record_done(&c->record);
+        free(c->name);
+        c->name = NULL;
+        c->rounds = c->tries = c->pages = 0;
+        c->active = c->begun = c->ended = c->cancelled = c->more = c->alive = c->seen = false;
+        x->n_cleans--;
+        loop_timer_arm(c->timer, PARK_US);
         clean_more(x);
+}
+
+static void clean_failed(struct far_clean *c, const struct nb_err *err)
+{
+        if (nb_errc_policy(err->code)->retry && c->timer && ++c->tries < TRIES)
+                loop_timer_arm(c->timer, gcp_backoff(NB_US_PER_S, c->tries, NULL));
+        else
+                clean_park(c, err);
 }
 
 static void clean_end(struct far_clean *c)
@@ -213,10 +233,19 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
         }
         alive = c->alive;
         c->alive = false;
-        c->cancelled = c->cancelled || alive;
-        if (++c->rounds < ROUNDS && alive)
+        c->seen = c->seen || alive;
+        c->cancelled = alive;
+        /* Whoever forgets it now leaves it to run, and to cost, unseen. */
+        if (++c->rounds >= ROUNDS && alive) {
+                (void)nb_fail(&why, NB_E_REMOTE, "its job does not end");
+                clean_park(c, &why);
+                return;
+        }
+        if (alive && c->rounds % CANCEL_AGAIN == 0)
+                c->cancelled = false;
+        if (alive)
                 loop_timer_arm(c->timer, x->cfg->vertex.poll_us);
-        else if (!c->name && !c->cancelled && c->rounds < 2)
+        else if (!c->name && !c->seen && c->rounds < 2)
                 loop_timer_arm(c->timer, far_lost_us(x));
         else
                 job_done(c);
@@ -245,6 +274,10 @@ static void clean_timer(void *arg)
 {
         struct far_clean *c = arg;
 
+        if (!c->active) { /* it was parked */
+                c->active = true;
+                c->far->n_cleans++;
+        }
         if (!c->begun)
                 begin(c);
         else if (c->ended)
@@ -279,7 +312,7 @@ static void clean_more(struct far *x)
         struct nb_err err;
 
         for (; c && x->n_cleans < FAR_CLEANS; c = c->next) {
-                if (c->active)
+                if (c->active || c->timer)
                         continue;
                 if (loop_timer(x->deps.loop, clean_timer, c, &c->timer, &err) < 0)
                         return;

@@ -64,6 +64,22 @@ void far_watch(struct far_run *u)
         far_poll_soon(u->far);
 }
 
+bool far_is_overdue(const struct far_run *u)
+{
+        return (u->cancel_asked || u->gave_up) && far_now_us(u->far) > u->cancel_until_us;
+}
+
+/* What there may be is ended by forget(), which does not give up. */
+void far_finish_overdue(struct far_run *u)
+{
+        if (u->cancel_asked)
+                far_finish(u, CLASS_CANCELLED, "cancelled; the service has not ended it yet");
+        else
+                far_finish(u, CLASS_INFRASTRUCTURE,
+                           "no machine was free for it in time (queue_timeout); the service has "
+                           "not ended it yet");
+}
+
 /* The run may be gone when it answers. */
 static void take(struct far_run *u, const struct far_job *j)
 {
@@ -82,10 +98,12 @@ static void take(struct far_run *u, const struct far_job *j)
                 if (!far_tell(u, &(struct exec_event){.kind = EXEC_RUNNING}))
                         return;
         }
-        if (u->cancel_asked && far_now_us(x) > u->cancel_until_us) {
-                far_finish(u, CLASS_CANCELLED, "cancelled; the service has not ended it yet");
+        if (far_is_overdue(u)) {
+                far_finish_overdue(u);
         } else if (j->state == FAR_WAITING && !u->gave_up && far_now_us(x) > u->queue_until_us) {
                 u->gave_up = true;
+                if (!u->cancel_asked)
+                        u->cancel_until_us = far_now_us(x) + far_cancel_us(x);
                 far_send_cancel(u);
         }
 }
@@ -232,9 +250,14 @@ static void list_page(struct far *x, const char *token)
 void far_tick(void *arg)
 {
         struct far *x = arg;
-        const struct far_run *u = x->runs;
+        struct far_run *u;
 
         x->due_us = 0;
+        /* Also while the service answers nothing. */
+        for (u = x->runs; u; u = u->next)
+                if (u->stage == FAR_WATCH && !u->call && far_is_overdue(u))
+                        far_finish_overdue(u);
+        u = x->runs;
         while (u && u->stage != FAR_WATCH)
                 u = u->next;
         if (!u || x->list)

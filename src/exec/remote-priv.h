@@ -158,6 +158,11 @@ static inline uint64_t far_now_us(const struct far *x)
 {
         return nb_mono_us(x->deps.clock);
 }
+/* Then a job whose end was asked for is not waited for: 10 minutes, most often. */
+static inline uint64_t far_cancel_us(const struct far *x)
+{
+        return 120 * x->cfg->vertex.poll_us;
+}
 static inline uint64_t far_lost_us(const struct far *x)
 {
         return x->cfg->vertex.poll_us > FAR_LOST_US ? x->cfg->vertex.poll_us : FAR_LOST_US;
@@ -192,6 +197,9 @@ void far_cancel_extra(struct far *x, const char *name);
 void far_extras_done(struct far *x);
 
 /* remote-poll.c */
+/* Its end was asked for, and nobody will wait for it any longer. */
+bool far_is_overdue(const struct far_run *u);
+void far_finish_overdue(struct far_run *u);
 void far_watch(struct far_run *u);
 void far_poll_soon(struct far *x);
 void far_tick(void *arg);

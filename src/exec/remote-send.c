@@ -196,14 +196,19 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
         if (!err)
                 tree = far_read_body(resp, &why);
         if (!tree) { /* no answer is not an answer: the job may be there */
-                nb_log_err(LOG_DEBUG, err ? err : &why, "cannot ask for a job",
+                nb_log_err(x->trouble ? LOG_DEBUG : LOG_WARNING, err ? err : &why,
+                           "it cannot be asked whether a job was submitted; trying again",
                            NB_F_STR("ref", u->ref));
-                if (far_now_us(x) >= u->queue_until_us)
+                x->trouble = true;
+                if (far_is_overdue(u))
+                        far_finish_overdue(u);
+                else if (far_now_us(x) >= u->queue_until_us)
                         far_finish(u, CLASS_LOST, err ? err->msg : why.msg);
                 else
                         loop_timer_arm(u->timer, gcp_backoff(x->cfg->vertex.poll_us, 3, NULL));
                 return;
         }
+        x->trouble = false;
         list = x->kind->read_list(nb_json_root(tree), &token);
         for (size_t i = 0; i < nb_json_size(list); i++)
                 if (x->kind->read(nb_json_index(list, i), &j) &&

@@ -24,8 +24,6 @@
 #include "exec-priv.h"
 #include "remote-priv.h"
 
-#define CANCEL_US (600 * NB_US_PER_S) /* then a cancelled job is not waited for */
-
 bool far_state_final(enum far_state s)
 {
         return s == FAR_SUCCEEDED || s == FAR_FAILED || s == FAR_CANCELLED || s == FAR_EXPIRED ||
@@ -457,7 +455,7 @@ int far_cancel(struct exec_run *run, struct nb_err *err)
         if (u->cancel_asked)
                 return 0;
         u->cancel_asked = true;
-        u->cancel_until_us = far_now_us(u->far) + CANCEL_US;
+        u->cancel_until_us = far_now_us(u->far) + far_cancel_us(u->far);
         switch (u->stage) {
         case FAR_UPLOAD:
                 blob_cancel(NB_TAKE(u->op));

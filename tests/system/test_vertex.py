@@ -464,6 +464,37 @@ def odd_names_beside_the_output_go_too(make):
         nothing_left(g, w)
 
 
+def a_job_that_does_not_end_is_not_forgotten(make):
+    with world(make, 'queue_timeout = "1s"') as (g, w, repo):
+        remote = os.path.join(w.state, 'remote', 'vertex')
+        g.rule(queue=3600, stuck_cancelling=True)
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        job = build['jobs'][0]
+        assert (job['state'], job['class']) == ('errored', 'infrastructure'), job
+        assert 'queue_timeout' in job['reason'], job
+        wait_for('the clean-up to wait', lambda: 'does not end' in w.log())
+        assert os.listdir(remote) and g.objects()
+        g.control('POST', f'jobs/{g.jobs()[0]["id"]}', {'action': 'release'})
+        restart(w)
+        nothing_left(g, w)
+
+
+def cancelled_while_nothing_can_be_asked(make):
+    with world(make) as (g, w, repo):
+        g.fault('vertex.customJobs.create', 'none', delay=1.5)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(99)')}))
+        wait_for('the request', lambda: any(f['taken'] for f in g.control('GET', 'faults')))
+        g.control('POST', 'grants', {'deny': [['nbcid@*', '*', 'aiplatform.customJobs.list']]})
+        restart(w)
+        wait_for('a word of it', lambda: 'aiplatform.customJobs.list' in w.log())
+        assert w.post('/api/v1/builds/1/cancel')[0] == 202
+        assert w.wait_build(1)['jobs'][0]['state'] == 'cancelled'
+        g.control('POST', 'grants', {'deny': [], 'reset_deny': True})
+        restart(w)
+        nothing_left(g, w)
+        assert [j['state'] for j in g.jobs()] == ['JOB_STATE_CANCELLED']
+
+
 def cancelled(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({
@@ -553,4 +584,5 @@ main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for
       the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit,
       killed_while_it_is_staged, what_the_container_wrote, each_trouble_has_its_class,
       odd_names_beside_the_output_go_too, cancelled, cancelled_while_there_is_no_room,
-      killed_at_any_moment, killed_while_it_runs, stopped_in_the_middle])
+      killed_at_any_moment, killed_while_it_runs, stopped_in_the_middle,
+      a_job_that_does_not_end_is_not_forgotten, cancelled_while_nothing_can_be_asked])
