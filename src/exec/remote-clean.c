@@ -253,8 +253,9 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
 
 static void find_jobs(struct far_clean *c, const char *token)
 {
-        nb_auto_free char *url = c->far->kind->find_url(c->far->cfg, c->record.here.at.region,
-                                                        c->record.label, -1, token);
+        nb_auto_free char *url =
+                c->far->kind->find_url(c->far->cfg, c->record.project, c->record.here.at.region,
+                                       c->record.label, -1, token);
         struct nb_err err;
 
         if (!token)

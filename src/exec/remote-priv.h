@@ -91,6 +91,7 @@ char *far_place_text(const struct config_place *p);
 
 struct far_record {                    /* owned */
         char *prefix, *input, *output; /* gs:// */
+        char *project;                 /* another one may be in the configuration by now */
         char *label, *group;
         char *note; /* for the log, or NULL */
         enum workspace_kind workspace_kind;

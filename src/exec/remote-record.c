@@ -12,8 +12,8 @@
 
 void far_record_done(struct far_record *r)
 {
-        char *texts[] = {r->prefix,  r->input,     r->output,        r->label, r->group, r->note,
-                         r->history, r->workspace, r->workspace_dir, r->image, r->why};
+        char *texts[] = {r->project, r->prefix,  r->input,     r->output,        r->label, r->group,
+                         r->note,    r->history, r->workspace, r->workspace_dir, r->image, r->why};
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(texts); i++)
                 free(texts[i]);
@@ -41,6 +41,7 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
         struct nb_json_out o = NB_JSON_OUT(ret);
 
         nb_json_open_object(&o);
+        nb_json_kv_str(&o, "project", r->project);
         nb_json_kv_str(&o, "prefix", r->prefix);
         nb_json_kv_str(&o, "input", r->input);
         nb_json_kv_str(&o, "label", r->label);
@@ -137,7 +138,8 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         o = nb_json_root(tree);
         places = nb_json_get(o, "places");
         rec.n_places = (unsigned)nb_json_size(places);
-        if (!take(o, "prefix", &rec.prefix) || !take(o, "input", &rec.input) ||
+        if (!take(o, "project", &rec.project) || !take(o, "prefix", &rec.prefix) ||
+            !take(o, "input", &rec.input) || !take(o, "output", &rec.output) ||
             !take(o, "label", &rec.label) || !take(o, "group", &rec.group) || rec.n_places == 0 ||
             !nb_json_int(nb_json_get(o, "timeout_us"), &timeout) ||
             !nb_json_int(nb_json_get(o, "max_output"), &max) || timeout < 0 || max < 0)

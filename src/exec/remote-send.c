@@ -137,7 +137,8 @@ static void on_submitted(void *arg, const struct http_in *resp, const struct gcp
 
 void far_submit(struct far_run *u)
 {
-        nb_auto_free char *url = u->far->kind->submit_url(u->far->cfg, u->record.here.at.region);
+        nb_auto_free char *url =
+                u->far->kind->submit_url(u->far->cfg, u->record.project, u->record.here.at.region);
         struct nb_err err;
 
         u->stage = FAR_SUBMIT;
@@ -240,8 +241,8 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
 void far_find(struct far_run *u, const char *token)
 {
         nb_auto_free char *url =
-                u->far->kind->find_url(u->far->cfg, u->record.here.at.region, u->record.label,
-                                       (int)u->record.place, token);
+                u->far->kind->find_url(u->far->cfg, u->record.project, u->record.here.at.region,
+                                       u->record.label, (int)u->record.place, token);
         struct nb_err err;
 
         if (ask(u, &(struct gcp_request){.method = "GET", .url = url, .idempotent = true}, on_found,

@@ -339,6 +339,7 @@ static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_
         nb_hex(id, hash, 8);
         far_label(job->ref, label);
         far_label(group, group_label);
+        r->project = nb_strdup(u->far->cfg->vertex.project);
         r->label = nb_strdup(label);
         r->group = nb_strdup(group_label);
         r->prefix = nb_asprintf("gs://%s/nbcid/%s/%s/%s/", u->far->cfg->vertex.bucket, id,
@@ -357,7 +358,7 @@ static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_
                 if (!r->note)
                         return nb_fail(err, NB_E_NOMEM, "out of memory");
         }
-        return r->label && r->group && r->input && r->output
+        return r->project && r->label && r->group && r->input && r->output
                        ? 0
                        : nb_fail(err, NB_E_NOMEM, "out of memory");
 }

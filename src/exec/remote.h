@@ -76,13 +76,14 @@ struct far_kind {
         char *(*image)(const struct config_executor *cfg, const struct nb_environment *e,
                        char **ret_why);
         /* Addresses; owned, NULL when memory is out.  name is one that read() took. */
-        char *(*submit_url)(const struct config_executor *cfg, const char *region);
+        char *(*submit_url)(const struct config_executor *cfg, const char *project,
+                            const char *region);
         char *(*job_url)(const struct config_executor *cfg, const char *name);
         char *(*cancel_url)(const struct config_executor *cfg, const char *name);
         /* All jobs of a label in a region, in any state; of one place, or of all: -1;
          * token: of the page before, or NULL. */
-        char *(*find_url)(const struct config_executor *cfg, const char *region, const char *label,
-                          int place, const char *token);
+        char *(*find_url)(const struct config_executor *cfg, const char *project,
+                          const char *region, const char *label, int place, const char *token);
         /* Those of a group that have not ended; token: of the page before, or NULL. */
         char *(*alive_url)(const struct config_executor *cfg, const char *region, const char *group,
                            const char *token);

@@ -48,12 +48,12 @@ static char *region_of(const char *name)
         return nb_strndup(at, strcspn(at, "/"));
 }
 
-static char *submit_url(const struct config_executor *cfg, const char *region)
+static char *submit_url(const struct config_executor *cfg, const char *project, const char *region)
 {
         nb_auto_free char *base = base_of(cfg, region);
 
-        return base ? nb_asprintf("%s/v1/projects/%s/locations/%s/customJobs", base,
-                                  cfg->vertex.project, region)
+        return base ? nb_asprintf("%s/v1/projects/%s/locations/%s/customJobs", base, project,
+                                  region)
                     : NULL;
 }
 
@@ -72,10 +72,10 @@ static char *cancel_url(const struct config_executor *cfg, const char *name)
         return url ? nb_asprintf("%s:cancel", url) : NULL;
 }
 
-static char *list_url(const struct config_executor *cfg, const char *region, const char *filter,
-                      const char *token)
+static char *list_url(const struct config_executor *cfg, const char *project, const char *region,
+                      const char *filter, const char *token)
 {
-        nb_auto_free char *base = submit_url(cfg, region);
+        nb_auto_free char *base = submit_url(cfg, project, region);
         nb_auto_free char *text = filter ? nb_url_encode(filter, false) : NULL;
         nb_auto_free char *page = nb_url_encode(token ? token : "", false);
 
@@ -86,15 +86,15 @@ static char *list_url(const struct config_executor *cfg, const char *region, con
                            base, text, *page ? "&pageToken=" : "", page);
 }
 
-static char *find_url(const struct config_executor *cfg, const char *region, const char *label,
-                      int place, const char *token)
+static char *find_url(const struct config_executor *cfg, const char *project, const char *region,
+                      const char *label, int place, const char *token)
 {
         nb_auto_free char *filter = place < 0 ? nb_asprintf("labels.nbcid-attempt=\"%s\"", label)
                                               : nb_asprintf("labels.nbcid-attempt=\"%s\" AND "
                                                             "labels.nbcid-place=\"%d\"",
                                                             label, place);
 
-        return list_url(cfg, region, filter, token);
+        return list_url(cfg, project, region, filter, token);
 }
 
 static char *alive_url(const struct config_executor *cfg, const char *region, const char *group,
@@ -107,7 +107,7 @@ static char *alive_url(const struct config_executor *cfg, const char *region, co
                             "AND state!=\"JOB_STATE_PARTIALLY_SUCCEEDED\"",
                             group);
 
-        return list_url(cfg, region, filter, token);
+        return list_url(cfg, cfg->vertex.project, region, filter, token);
 }
 
 static char *show_url(const struct config_executor *cfg, const char *name)

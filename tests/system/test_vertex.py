@@ -542,6 +542,21 @@ def killed_at_any_moment(make):
             before = after
 
 
+def another_project_in_the_configuration(make):
+    with world(make) as (g, w, repo):
+        g.control('POST', 'grants', {'allow': [['nbcid@*', '*', '*']]})
+        g.fault('vertex.customJobs.create', 'none', delay=1.5)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        wait_for('the request', lambda: any(f['taken'] for f in g.control('GET', 'faults')))
+        w.stop(signal.SIGKILL)
+        w.config['extra'] = w.config['extra'].replace(f'"{PROJECT}"', '"other-project"')
+        w.write_config()
+        w.start(env={'no_proxy': '*'})
+        assert w.wait_build(1)['state'] == 'passed'
+        assert len(g.jobs()) == 1, g.jobs()
+        nothing_left(g, w)
+
+
 def killed_while_it_runs(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(3)')}))
@@ -585,4 +600,5 @@ main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for
       killed_while_it_is_staged, what_the_container_wrote, each_trouble_has_its_class,
       odd_names_beside_the_output_go_too, cancelled, cancelled_while_there_is_no_room,
       killed_at_any_moment, killed_while_it_runs, stopped_in_the_middle,
-      a_job_that_does_not_end_is_not_forgotten, cancelled_while_nothing_can_be_asked])
+      a_job_that_does_not_end_is_not_forgotten, cancelled_while_nothing_can_be_asked,
+      another_project_in_the_configuration])

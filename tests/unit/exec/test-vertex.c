@@ -200,13 +200,13 @@ TEST(images_have_commands_of_their_own)
 TEST(addresses)
 {
         struct config_executor c = config();
-        nb_auto_free char *submit = far_vertex.submit_url(&c, "us-central1");
+        nb_auto_free char *submit = far_vertex.submit_url(&c, "acme", "us-central1");
         nb_auto_free char *job = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/"
                                                         "7");
         nb_auto_free char *cancel =
                 far_vertex.cancel_url(&c, "projects/1/locations/us-central1/customJobs/7");
-        nb_auto_free char *find = far_vertex.find_url(&c, "us-east1", "l-1", -1, NULL);
-        nb_auto_free char *placed = far_vertex.find_url(&c, "us-east1", "l-1", 2, "to ken");
+        nb_auto_free char *find = far_vertex.find_url(&c, "acme", "us-east1", "l-1", -1, NULL);
+        nb_auto_free char *placed = far_vertex.find_url(&c, "acme", "us-east1", "l-1", 2, "to ken");
         nb_auto_free char *alive = far_vertex.alive_url(&c, "us-central1", "g", "a/b+c");
 
         CHECK_STR(submit, "https://us-central1-aiplatform.googleapis.com/v1/projects/acme/"
@@ -231,7 +231,7 @@ TEST(a_private_endpoint_may_name_the_region)
         nb_auto_free char *submit = NULL, *job = NULL, *plain = NULL;
 
         c.vertex.api_url = url;
-        submit = far_vertex.submit_url(&c, "us-east1");
+        submit = far_vertex.submit_url(&c, "acme", "us-east1");
         job = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/7");
         c.vertex.api_url = fixed;
         plain = far_vertex.job_url(&c, "projects/1/locations/eu-west4/customJobs/7");
