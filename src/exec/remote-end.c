@@ -4,13 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <nbcid/log.h>
 #include <nbcid/num.h>
 
 #include "remote-priv.h"
 
-#define FETCH_TRIES 4
+#define FETCH_US (6 * 3600 * NB_US_PER_S) /* a result that took hours is worth the wait */
 
 /* All places of the history, without what was said there. */
 static void say_places(struct far_run *u)
@@ -76,19 +77,36 @@ static void on_fetched(void *arg, const struct blob_object *o, const struct nb_e
                            "the notebook at the output's address is older than the input");
         } else if (!err) {
                 fetched(u);
-        } else if (nb_errc_policy(err->code)->retry && ++u->fetches < FETCH_TRIES) {
+        } else if (nb_errc_policy(err->code)->retry && u->end.class != CLASS_CANCELLED &&
+                   !u->cancel_asked && far_now_us(u->far) < u->fetch_until_us) {
+                if (u->fetches++ == 0)
+                        nb_log_err(LOG_WARNING, err, "a notebook cannot be read back; trying again",
+                                   NB_F_STR("ref", u->ref));
                 loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
         } else if (err->code == NB_E_NOTFOUND || u->end.class == CLASS_CANCELLED) {
                 far_log(u);                   /* there is none, or nobody needs it */
-        } else if (err->code == NB_E_LIMIT) { /* its outputs are the notebook's own matter */
-                nb_auto_free char *text = nb_asprintf("the executed notebook %s; write less, or "
-                                                      "raise max_output of [limits]",
-                                                      err->msg);
-
-                far_finish(u, CLASS_CHECK, text ? text : err->msg);
+        } else if (err->code == NB_E_LIMIT) { /* the notebook's own doing, and so again */
+                u->too_large = true;
+                (void)nb_fmt(u->end.reason, sizeof(u->end.reason),
+                             "its outputs are over the limit: write less, or raise max_output of "
+                             "[limits]: %s",
+                             err->msg);
+                far_log(u);
         } else {
                 far_finish(u, far_error_class(err), err->msg);
         }
+}
+
+#define METADATA_BYTES ((uint64_t)64 << 10) /* that whatever runs a notebook adds */
+
+uint64_t far_most_bytes(const struct far_run *u)
+{
+        nb_auto_free char *path = nb_asprintf("%s/input.ipynb", u->dir);
+        struct stat st;
+
+        if (!path || stat(path, &st) < 0)
+                st.st_size = 0;
+        return (uint64_t)st.st_size + u->record.max_output + METADATA_BYTES;
 }
 
 void far_fetch(struct far_run *u)
@@ -98,12 +116,13 @@ void far_fetch(struct far_run *u)
         int r;
 
         u->stage = FAR_FETCH;
+        if (u->fetch_until_us == 0)
+                u->fetch_until_us = far_now_us(u->far) + FETCH_US;
         nb_closep(&u->fd);
         u->fd = path ? open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
         r = u->fd < 0 ? nb_fail_errno(&err, errno, "%s", u->dir)
-                      : blob_get_file(u->far->blob, u->record.output, 0,
-                                      u->record.max_output + ((uint64_t)1 << 30), u->fd, on_fetched,
-                                      u, &u->op, &err);
+                      : blob_get_file(u->far->blob, u->record.output, 0, far_most_bytes(u), u->fd,
+                                      on_fetched, u, &u->op, &err);
         if (r < 0)
                 far_finish(u, CLASS_INFRASTRUCTURE, err.msg);
 }

@@ -208,7 +208,11 @@ static void conclude_all(struct far_run *u, struct far_item *i)
 
         u->result = (struct run_result){
                 .cells = v->cells, .cells_done = v->executed, .wall_us = u->end.run_us};
-        if (u->end.look && i->r < 0) {
+        if (u->too_large) {
+                u->result.class = CLASS_CELL_ERROR; /* as where it runs here */
+                u->result.ename = nb_strdup("OutputLimit");
+                u->result.evalue = nb_strdup(u->end.reason);
+        } else if (u->end.look && i->r < 0) {
                 conclude(u, CLASS_INFRASTRUCTURE, "the executed notebook is broken: %s",
                          i->err.msg);
         } else if (u->end.look && v->error_cell > 0) {
@@ -319,7 +323,7 @@ void far_look(struct far_run *u)
                 i->text = log_text(u);
                 i->report = u->name ? report_text(u) : NULL;
                 i->has_output = u->has_output;
-                i->max = u->record.max_output + NOTEBOOK_BYTES;
+                i->max = far_most_bytes(u);
         }
         r = i && i->dir && i->text ? loop_submit(u->far->deps.loop, &i->work, &err)
                                    : nb_fail(&err, NB_E_NOMEM, "out of memory");

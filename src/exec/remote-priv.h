@@ -146,12 +146,12 @@ struct far_run {
         char *created; /* when, once it has ended; or NULL */
         int64_t input_generation;
         unsigned tries, finds, find_pages, losses, fetches;
-        uint64_t queue_until_us, cancel_until_us;
+        uint64_t queue_until_us, cancel_until_us, fetch_until_us;
         uint64_t since, seen; /* rounds */
         enum far_state state;
         struct far_end end;
         char *message; /* the service's last word */
-        bool has_output;
+        bool has_output, too_large;
         struct run_result result;
 };
 
@@ -217,6 +217,11 @@ void far_log_free(struct far_run *u);
 /* Stage the rest of the checkout when there is one to stage, then submit. */
 void far_workspace(struct far_run *u);
 void far_staging_cancel(struct far_staging *s); /* NULL is fine */
+
+/* remote-end.c */
+/* That an executed notebook may have: what was sent, and the outputs.  It is
+ * read at once, so that a stranger's must not have more. */
+uint64_t far_most_bytes(const struct far_run *u);
 
 /* remote-place.c */
 /* There was no machine, as text says: on to the next place.  false: it was the

@@ -495,6 +495,29 @@ def cancelled_while_nothing_can_be_asked(make):
         assert [j['state'] for j in g.jobs()] == ['JOB_STATE_CANCELLED']
 
 
+def an_output_over_the_limit_is_the_notebooks_fault(make):
+    with world(make, limits='retries = 1\nmax_output = "64KiB"\nmax_notebook = "256KiB"') as (
+            g, w, repo):
+        build = w.build(repo, repo.base, repo.commit({
+            'a.ipynb': notebook('print("x" * 200000)'), 'b.ipynb': notebook('print("x" * 40000)')}))
+        job = w.job(build, 'a.ipynb')
+        assert (job['state'], job['class']) == ('failed', 'cell_error'), job
+        assert 'max_output' in json.dumps(job), job
+        assert w.job(build, 'b.ipynb')['state'] == 'passed', build
+        assert len(g.jobs()) == 2, 'and it is not tried again'
+        nothing_left(g, w)
+
+
+def a_result_is_waited_for(make):
+    with world(make) as (g, w, repo):
+        # A try has six requests, and four tries were all there were.
+        g.fault('storage.objects.get', 'status', status=503, times=30)
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}), timeout=400)
+        assert build['state'] == 'passed', build
+        assert len(g.jobs()) == 1
+        nothing_left(g, w)
+
+
 def cancelled(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({
@@ -601,4 +624,5 @@ main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for
       odd_names_beside_the_output_go_too, cancelled, cancelled_while_there_is_no_room,
       killed_at_any_moment, killed_while_it_runs, stopped_in_the_middle,
       a_job_that_does_not_end_is_not_forgotten, cancelled_while_nothing_can_be_asked,
-      another_project_in_the_configuration])
+      another_project_in_the_configuration, an_output_over_the_limit_is_the_notebooks_fault,
+      a_result_is_waited_for])
