@@ -111,7 +111,7 @@ struct config_place config_vertex_place(const struct config_vertex *v, size_t i)
 struct config_executor {
         char *name;
         char *kind;             /* "local" or "vertex" */
-        uint32_t slots;         /* 1..1024, default 2 */
+        uint32_t slots;         /* 1..100000, default 2 */
         uint64_t memory_max;    /* bytes a job; default 4 GiB; 0: none */
         uint32_t processes_max; /* of a job; default 512 */
         enum sandbox_kind sandbox;

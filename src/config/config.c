@@ -179,7 +179,7 @@ static const struct key limits_keys[] = {
         {"timeout", KEY_DURATION, AT(config, timeout_us), "2h", "10ms", "30d"},
         {"cell_timeout", KEY_DURATION, AT(config, cell_timeout_us), "30m", "10ms", "30d"},
         {"retries", KEY_COUNT, AT(config, retries), "2", "0", "10"},
-        {"jobs_per_repository", KEY_COUNT, AT(config, jobs_per_repository), "4", "1", "1024"},
+        {"jobs_per_repository", KEY_COUNT, AT(config, jobs_per_repository), "4", "1", "100000"},
         {"status_per_notebook", KEY_COUNT, AT(config, status_per_notebook), "20", "0", "1000"},
         {"fetch_timeout", KEY_DURATION, AT(config, fetch_timeout_us), "10m", "10ms", "1d"},
         {"max_repository", KEY_SIZE, AT(config, max_repository), "4GiB", "4KiB", "1024TiB"},
@@ -218,7 +218,7 @@ static const struct table rule_table = {"executor.rule", KEYS(rule_keys), IN_VER
 static const struct key executor_keys[] = {
         {"name", KEY_TEXT, true, AT(config_executor, name), .check = check_name},
         {"kind", KEY_TEXT, AT(config_executor, kind), .def = "local", .choices = executor_kinds},
-        {"slots", KEY_COUNT, AT(config_executor, slots), "2", "1", "1024"},
+        {"slots", KEY_COUNT, AT(config_executor, slots), "2", "1", "100000"},
         {"memory_max", KEY_SIZE, AT(config_executor, memory_max), "4GiB", "16MiB", "1024TiB",
          .zero = true},
         {"processes_max", KEY_COUNT, AT(config_executor, processes_max), "512", "16", "4194304"},

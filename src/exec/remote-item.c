@@ -273,7 +273,8 @@ static char *log_text(const struct far_run *u)
                 (void)nb_buf_printf(&b, "note: %s\n", u->record.note);
         if (u->end.reason[0])
                 (void)nb_buf_printf(&b, "end: %s\n", u->end.reason);
-        (void)nb_buf_printf(&b, "submitted: %s\n", u->record.here.body);
+        if (u->record.here.body)
+                (void)nb_buf_printf(&b, "submitted: %s\n", u->record.here.body);
         if (u->log && u->log->trouble)
                 (void)nb_buf_printf(&b, "the container's log: %s\n", u->log->trouble);
         else if (u->log && u->log->text)
@@ -316,6 +317,8 @@ void far_look(struct far_run *u)
         int r;
 
         u->stage = FAR_LOOK;
+        if (!u->record.here.body) /* not kept while it ran; the log does without, too */
+                (void)far_record_read_place(u->dir, &u->record, NULL);
         if (i) {
                 i->work.run = look_run;
                 i->work.done = look_done;

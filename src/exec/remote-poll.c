@@ -7,6 +7,10 @@
  * deleted, or is too new for it, and is asked for by its name, which the
  * service answers from its own records.  So a list stays as short as what is
  * in flight, whatever has ended before.
+ *
+ * Pages and questions for single jobs share one allowance, and take turns in
+ * using it, so that neither a list of a hundred pages nor a thousand ends at
+ * once make us go over the service's quota: the looks become rarer instead.
  */
 
 #include <nbcid/log.h>
@@ -14,7 +18,12 @@
 
 #include "remote-priv.h"
 
-#define PAGE_US (600 * NB_US_PER_MS) /* a page on average: under 2 requests a second */
+/* A request each, on average: 2 a second, and 10 in the shortest pause between
+ * two looks.  As many may be sent at once when there were none before. */
+#define PACE_US (500 * NB_US_PER_MS)
+#define BURST 10
+#define PAGES_MAX 10000 /* a list that does not end is none */
+#define CHAINS_MIN 64
 
 struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err)
 {
@@ -24,45 +33,160 @@ struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *er
         return nb_json_read(resp->body, resp->n_body, &limits, &tree, NULL, err) < 0 ? NULL : tree;
 }
 
-static void arm(struct far *x, uint64_t in_us)
+/* ---- those that are watched ---- */
+
+/* FNV-1a; labels are ours, so that nobody chooses them to collide. */
+static struct far_run **chain_of(struct far_poll *p, const char *label)
 {
-        x->due_us = far_now_us(x) + in_us;
-        loop_timer_arm(x->tick, in_us);
+        uint64_t h = 0xcbf29ce484222325;
+
+        for (; *label; label++)
+                h = (h ^ (uint8_t)*label) * 0x100000001b3;
+        return &p->by_label[(h ^ (h >> 32)) & (p->n_chains - 1)];
+}
+
+static void chain(struct far_poll *p, struct far_run *u)
+{
+        struct far_run **at = chain_of(p, u->record.label);
+
+        u->chain = *at;
+        *at = u;
+}
+
+/* Long chains are slow, and no reason to give up: memory may be had later. */
+static void grow(struct far_poll *p)
+{
+        struct far_run **before = p->by_label, *next;
+        size_t n = p->n_chains;
+        struct far_run **more = nb_alloc_array(2 * n, sizeof(struct far_run *));
+
+        if (!more)
+                return;
+        p->by_label = more;
+        p->n_chains = 2 * n;
+        for (size_t i = 0; i < n; i++)
+                for (struct far_run *u = before[i]; u; u = next) {
+                        next = u->chain;
+                        chain(p, u);
+                }
+        free(before);
+}
+
+static struct far_run *watched(struct far_poll *p, const char *label)
+{
+        struct far_run *u = *chain_of(p, label);
+
+        while (u && !nb_streq(u->record.label, label))
+                u = u->chain;
+        return u;
+}
+
+void far_unwatch(struct far_run *u)
+{
+        struct far_poll *p = &u->far->poll;
+        struct far_run **at;
+
+        if (u->stage == FAR_WATCH && u->call)
+                p->n_gets--;
+        if (!u->watched)
+                return;
+        at = chain_of(p, u->record.label);
+        while (*at != u)
+                at = &(*at)->chain;
+        *at = u->chain;
+        u->watched = false;
+        p->n--;
+}
+
+/* ---- when ---- */
+
+static uint64_t pace_us(const struct far *x)
+{
+        uint64_t us = x->cfg->vertex.poll_us / BURST;
+
+        return us < PACE_US ? us : PACE_US;
+}
+
+/* How long until a request may be sent. */
+static uint64_t wait_us(const struct far *x)
+{
+        uint64_t credit = far_now_us(x) + (BURST - 1) * pace_us(x);
+
+        return x->poll.paid_us > credit ? x->poll.paid_us - credit : 0;
+}
+
+static void pay(struct far *x)
+{
+        uint64_t now = far_now_us(x);
+
+        if (x->poll.paid_us < now)
+                x->poll.paid_us = now;
+        x->poll.paid_us += pace_us(x);
+}
+
+static void step(void *arg);
+
+static void step_in(struct far *x, uint64_t in_us)
+{
+        loop_timer_arm(x->poll.timer, in_us);
 }
 
 void far_poll_soon(struct far *x)
 {
-        x->pause_us = x->cfg->vertex.poll_us;
-        if (x->list) {
-                x->changed = true;
-                return;
+        struct far_poll *p = &x->poll;
+        uint64_t due = far_now_us(x) + x->cfg->vertex.poll_us;
+
+        p->pause_us = x->cfg->vertex.poll_us;
+        p->changed = true;
+        if (!p->looking && (p->due_us == 0 || p->due_us > due)) {
+                p->due_us = due;
+                step_in(x, 0);
         }
-        if (x->due_us == 0 || x->due_us > far_now_us(x) + x->pause_us)
-                arm(x, x->pause_us);
 }
 
+/* The look is over.  A long one was its own pause. */
 static void again(struct far *x, bool trouble)
 {
-        uint64_t pause = x->changed ? x->cfg->vertex.poll_us : x->pause_us + x->pause_us / 2;
+        struct far_poll *p = &x->poll;
+        uint64_t least = x->cfg->vertex.poll_us, now = far_now_us(x);
+        uint64_t pause = p->changed ? least : p->pause_us + p->pause_us / 2;
 
-        if (trouble && pause < 2 * x->pause_us)
-                pause = 2 * x->pause_us;
+        if (trouble && pause < 2 * p->pause_us)
+                pause = 2 * p->pause_us;
         if (pause > FAR_PAUSE_MAX_US)
                 pause = FAR_PAUSE_MAX_US;
-        if (x->pages > 1 && pause < x->pages * PAGE_US)
-                pause = x->pages * PAGE_US;
-        x->pause_us = pause;
-        x->changed = false;
-        arm(x, pause);
+        p->pause_us = pause;
+        p->changed = p->looking = false;
+        free(NB_TAKE(p->token));
+        p->due_us = p->began_us + pause;
+        if (p->due_us < now + least)
+                p->due_us = now + least;
+        step_in(x, 0);
 }
 
 void far_watch(struct far_run *u)
 {
+        struct far_poll *p = &u->far->poll;
+
         u->stage = FAR_WATCH;
-        u->since = u->far->round;
+        u->since = p->round;
         u->state = FAR_WAITING;
+        u->missing = false;
+        /* Ten thousand of these are in flight, and the record has it. */
+        free(NB_TAKE(u->record.here.body));
+        if (!p->group) /* one for all: of this installation */
+                p->group = nb_strdup(u->record.group);
+        if (!u->watched) {
+                if (p->n >= p->n_chains)
+                        grow(p);
+                chain(p, u);
+                u->watched = true;
+                p->n++;
+        }
         far_poll_soon(u->far);
 }
+
+/* ---- what a job's state means ---- */
 
 bool far_is_overdue(const struct far_run *u)
 {
@@ -86,7 +210,7 @@ static void take(struct far_run *u, const struct far_job *j)
         struct far *x = u->far;
 
         if (j->state != u->state) {
-                x->changed = true;
+                x->poll.changed = true;
                 u->state = j->state;
         }
         if (far_state_final(j->state)) {
@@ -110,8 +234,6 @@ static void take(struct far_run *u, const struct far_job *j)
 
 /* ---- one by one ---- */
 
-static void ask_missing(struct far *x);
-
 static void on_get(void *arg, const struct http_in *resp, const struct gcp_error *e,
                    const struct nb_err *err)
 {
@@ -121,8 +243,9 @@ static void on_get(void *arg, const struct http_in *resp, const struct gcp_error
         struct far_job j;
 
         u->call = NULL;
-        u->seen = x->round;
-        x->n_gets--;
+        u->missing = false;
+        u->seen = x->poll.round;
+        x->poll.n_gets--;
         if (err && e && e->http == 404)
                 far_finish(u, u->cancel_asked ? CLASS_CANCELLED : CLASS_LOST,
                            "the job was deleted by somebody else before it had told its result");
@@ -130,7 +253,17 @@ static void on_get(void *arg, const struct http_in *resp, const struct gcp_error
                 tree = far_read_body(resp, NULL);
         if (tree && x->kind->read(nb_json_root(tree), &j))
                 take(u, &j);
-        ask_missing(x);
+        step_in(x, 0);
+}
+
+static struct far_run *next_missing(const struct far *x)
+{
+        if (x->poll.n_gets >= FAR_GETS)
+                return NULL;
+        for (struct far_run *u = x->runs; u; u = u->next)
+                if (u->missing && u->stage == FAR_WATCH && !u->call)
+                        return u;
+        return NULL;
 }
 
 static void get_one(struct far_run *u)
@@ -142,29 +275,12 @@ static void get_one(struct far_run *u)
         if (url &&
             gcp_call(x->gcp, &(struct gcp_request){.method = "GET", .url = url, .idempotent = true},
                      on_get, u, &u->call, &err) == 0)
-                x->n_gets++;
-}
-
-static void ask_missing(struct far *x)
-{
-        if (x->list)
-                return;
-        for (struct far_run *u = x->runs; u && x->n_gets < FAR_GETS; u = u->next)
-                if (u->stage == FAR_WATCH && !u->call && u->since < x->round && u->seen < x->round)
-                        get_one(u);
+                x->poll.n_gets++;
+        else
+                u->missing = false; /* the next look says it again */
 }
 
 /* ---- all at once ---- */
-
-static void list_page(struct far *x, const char *token);
-
-static struct far_run *run_of(struct far *x, const char *label)
-{
-        for (struct far_run *u = x->runs; u; u = u->next)
-                if (nb_streq(u->record.label, label))
-                        return u;
-        return NULL;
-}
 
 static void take_listed(struct far *x, const struct nb_json *v)
 {
@@ -173,7 +289,7 @@ static void take_listed(struct far *x, const struct nb_json *v)
 
         if (!x->kind->read(v, &j))
                 return;
-        u = run_of(x, j.label);
+        u = watched(&x->poll, j.label);
         if (!u || u->stage != FAR_WATCH || u->call)
                 return;
         if (!nb_streq(u->name, j.name)) {
@@ -182,94 +298,169 @@ static void take_listed(struct far *x, const struct nb_json *v)
                         far_cancel_extra(x, j.name);
                 return;
         }
-        u->seen = x->round;
+        u->seen = x->poll.round;
+        u->missing = false;
         take(u, &j);
+}
+
+static void look_ended(struct far *x)
+{
+        for (struct far_run *u = x->runs; u; u = u->next)
+                if (u->stage == FAR_WATCH && u->since < x->poll.round && u->seen < x->poll.round)
+                        u->missing = true;
+        again(x, false);
+}
+
+static void look_failed(struct far *x, const struct nb_err *err)
+{
+        nb_log_err(x->poll.trouble ? LOG_DEBUG : LOG_WARNING, err,
+                   "jobs could not be looked at; trying again", NB_F_STR("executor", x->cfg->name));
+        x->poll.trouble = true;
+        again(x, true);
 }
 
 /* The service is asked region by region, in their order; most often there is
  * one.  false: that was the last. */
 static bool next_region(struct far *x)
 {
+        struct far_poll *p = &x->poll;
         const char *next = NULL;
 
         for (const struct far_run *u = x->runs; u; u = u->next) {
                 const char *region = u->record.here.at.region;
 
-                if (u->stage == FAR_WATCH && (!x->region || strcmp(region, x->region) > 0) &&
+                if (u->stage == FAR_WATCH && (!p->region || strcmp(region, p->region) > 0) &&
                     (!next || strcmp(region, next) < 0))
                         next = region;
         }
-        free(x->region);
-        x->region = nb_strdup(next);
-        return x->region != NULL;
+        free(p->region);
+        p->region = nb_strdup(next);
+        return p->region != NULL;
 }
 
 static void on_list(void *arg, const struct http_in *resp, const struct gcp_error *e,
                     const struct nb_err *err)
 {
         struct far *x = arg;
+        struct far_poll *p = &x->poll;
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
         const struct nb_json *list;
         const char *token = NULL;
         struct nb_err why;
 
-        x->list = NULL;
+        p->list = NULL;
         tree = err ? NULL : far_read_body(resp, &why);
         if (!tree) {
-                nb_log_err(x->trouble ? LOG_DEBUG : LOG_WARNING, err ? err : &why,
-                           "jobs could not be looked at; trying again",
-                           NB_F_STR("executor", x->cfg->name));
-                x->trouble = true;
-                again(x, true);
+                look_failed(x, err ? err : &why);
                 return;
         }
-        x->trouble = false;
-        x->pages++;
         list = x->kind->read_list(nb_json_root(tree), &token);
+        free(p->token);
+        p->token = nb_strdup(token);
+        if (token && (!p->token || ++p->pages > PAGES_MAX)) {
+                (void)nb_fail(&why, p->token ? NB_E_LIMIT : NB_E_NOMEM,
+                              p->token ? "the list of jobs does not end" : "out of memory");
+                look_failed(x, &why);
+                return;
+        }
+        p->trouble = false;
         for (size_t i = 0; i < nb_json_size(list); i++)
                 take_listed(x, nb_json_index(list, i));
-        if (token || next_region(x)) {
-                list_page(x, token);
-                return;
-        }
-        ask_missing(x);
-        again(x, false);
+        if (p->token || next_region(x))
+                step_in(x, 0);
+        else
+                look_ended(x);
 }
 
-static void list_page(struct far *x, const char *token)
+static void list_page(struct far *x)
 {
-        nb_auto_free char *url = x->kind->alive_url(x->cfg, x->region, x->group, token);
-        struct nb_err err;
+        struct far_poll *p = &x->poll;
+        nb_auto_free char *url =
+                p->group ? x->kind->alive_url(x->cfg, p->region, p->group, p->token) : NULL;
+        struct nb_err err = {.code = NB_E_NOMEM, .msg = "out of memory"};
 
         if (!url ||
             gcp_call(x->gcp, &(struct gcp_request){.method = "GET", .url = url, .idempotent = true},
-                     on_list, x, &x->list, &err) < 0)
-                again(x, true);
+                     on_list, x, &p->list, &err) < 0)
+                look_failed(x, &err);
 }
 
-void far_tick(void *arg)
+/* Also while the service answers nothing. */
+static void end_overdue(struct far *x)
 {
-        struct far *x = arg;
-        struct far_run *u;
-
-        x->due_us = 0;
-        /* Also while the service answers nothing. */
-        for (u = x->runs; u; u = u->next)
+        for (struct far_run *u = x->runs; u; u = u->next)
                 if (u->stage == FAR_WATCH && !u->call && far_is_overdue(u))
                         far_finish_overdue(u);
-        u = x->runs;
-        while (u && u->stage != FAR_WATCH)
-                u = u->next;
-        if (!u || x->list)
-                return; /* far_watch() comes again */
-        free(x->group);
-        x->group = nb_strdup(u->record.group);
-        x->round++;
-        x->pages = 0;
-        free(x->region);
-        x->region = NULL;
-        if (x->group && next_region(x))
-                list_page(x, NULL);
-        else
-                again(x, true);
+}
+
+/* Whether there is a reason for a look now. */
+static bool look_begins(struct far *x)
+{
+        struct far_poll *p = &x->poll;
+
+        if (p->due_us == 0 || p->due_us > far_now_us(x))
+                return false;
+        p->due_us = 0;
+        end_overdue(x);
+        free(NB_TAKE(p->region));
+        if (!next_region(x))
+                return false; /* far_watch() comes again */
+        p->round++;
+        p->pages = 0;
+        p->began_us = far_now_us(x);
+        p->looking = true;
+        return true;
+}
+
+/* Send what is due and allowed, and come again when more is. */
+static void step(void *arg)
+{
+        struct far *x = arg;
+        struct far_poll *p = &x->poll;
+        uint64_t now;
+
+        for (;;) {
+                struct far_run *one = next_missing(x);
+                bool page = !p->list && (p->looking || look_begins(x));
+
+                if (!one && !page)
+                        break;
+                if (wait_us(x) > 0) {
+                        step_in(x, wait_us(x));
+                        return;
+                }
+                pay(x);
+                p->got = one && !(page && p->got);
+                if (p->got)
+                        get_one(one);
+                else
+                        list_page(x);
+        }
+        now = far_now_us(x);
+        if (!p->looking && p->due_us > 0)
+                step_in(x, p->due_us > now ? p->due_us - now : 0);
+}
+
+int far_poll_init(struct far *x, struct nb_err *err)
+{
+        struct far_poll *p = &x->poll;
+
+        p->pause_us = x->cfg->vertex.poll_us;
+        p->n_chains = CHAINS_MIN;
+        p->by_label = nb_alloc_array(p->n_chains, sizeof(struct far_run *));
+        if (!p->by_label)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        return loop_timer(x->deps.loop, step, x, &p->timer, err);
+}
+
+void far_poll_done(struct far *x)
+{
+        struct far_poll *p = &x->poll;
+
+        gcp_call_cancel(p->list);
+        loop_source_free(p->timer);
+        free(p->by_label);
+        free(p->group);
+        free(p->region);
+        free(p->token);
 }

@@ -39,6 +39,22 @@ struct far_run;
 struct far_clean;
 struct far_extra;
 
+/* The looks at all jobs, for remote-poll.c. */
+struct far_poll {
+        struct loop_source *timer;
+        struct far_run **by_label; /* chains of those that are watched */
+        size_t n, n_chains;        /* a power of 2 */
+        struct gcp_call *list;     /* a page of a look */
+        char *group, *region;      /* what is asked for */
+        char *token;               /* of the next page, or NULL */
+        uint64_t round, began_us, due_us, pause_us;
+        uint64_t paid_us; /* when the requests so far are paid for */
+        unsigned pages, n_gets;
+        bool looking;          /* between the first page and the last */
+        bool changed, trouble; /* trouble: said once */
+        bool got;              /* the last request was for one job */
+};
+
 struct far {
         struct exec base;                  /* first */
         const struct config_executor *cfg; /* outlives us */
@@ -53,13 +69,7 @@ struct far {
         struct far_clean *cleans;
         unsigned n_cleans, n_logs;
 
-        /* one look at all jobs */
-        struct loop_source *tick;
-        struct gcp_call *list;
-        char *group, *region;
-        uint64_t round, due_us, pause_us; /* due_us 0: not armed */
-        unsigned pages, n_gets;
-        bool changed, trouble; /* trouble: said once */
+        struct far_poll poll;
 };
 
 enum far_stage {
@@ -81,7 +91,7 @@ struct far_staging; /* the rest of the checkout on its way */
 
 struct far_place { /* owned */
         struct config_place at;
-        char *body; /* what submits it there */
+        char *body; /* what submits it there; NULL while it is watched */
 };
 void far_place_done(struct far_place *p);
 /* Where a job at that place writes: never where one before it may have; owned. */
@@ -147,7 +157,10 @@ struct far_run {
         int64_t input_generation;
         unsigned tries, finds, find_pages, losses, fetches;
         uint64_t queue_until_us, cancel_until_us, fetch_until_us;
-        uint64_t since, seen; /* rounds */
+        struct far_run *chain; /* of by_label */
+        uint64_t since, seen;  /* rounds */
+        bool watched;          /* by_label has it */
+        bool missing;          /* a whole look did not show it */
         enum far_state state;
         struct far_end end;
         char *message; /* the service's last word */
@@ -201,9 +214,12 @@ void far_extras_done(struct far *x);
 /* Its end was asked for, and nobody will wait for it any longer. */
 bool far_is_overdue(const struct far_run *u);
 void far_finish_overdue(struct far_run *u);
+int far_poll_init(struct far *x, struct nb_err *err);
+void far_poll_done(struct far *x);
 void far_watch(struct far_run *u);
+/* It is released. */
+void far_unwatch(struct far_run *u);
 void far_poll_soon(struct far *x);
-void far_tick(void *arg);
 /* The tree of an answer's body, or NULL with err. */
 struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err);
 

@@ -197,10 +197,10 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
         if (!err)
                 tree = far_read_body(resp, &why);
         if (!tree) { /* no answer is not an answer: the job may be there */
-                nb_log_err(x->trouble ? LOG_DEBUG : LOG_WARNING, err ? err : &why,
+                nb_log_err(x->poll.trouble ? LOG_DEBUG : LOG_WARNING, err ? err : &why,
                            "it cannot be asked whether a job was submitted; trying again",
                            NB_F_STR("ref", u->ref));
-                x->trouble = true;
+                x->poll.trouble = true;
                 if (far_is_overdue(u))
                         far_finish_overdue(u);
                 else if (far_now_us(x) >= u->queue_until_us)
@@ -209,7 +209,7 @@ static void on_found(void *arg, const struct http_in *resp, const struct gcp_err
                         loop_timer_arm(u->timer, gcp_backoff(x->cfg->vertex.poll_us, 3, NULL));
                 return;
         }
-        x->trouble = false;
+        x->poll.trouble = false;
         list = x->kind->read_list(nb_json_root(tree), &token);
         for (size_t i = 0; i < nb_json_size(list); i++)
                 if (x->kind->read(nb_json_index(list, i), &j) &&

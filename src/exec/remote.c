@@ -61,13 +61,10 @@ void far_close(struct exec *base)
         nb_assert(!x->runs);
         far_cleans_done(x);
         far_extras_done(x);
-        gcp_call_cancel(x->list);
-        loop_source_free(x->tick);
+        far_poll_done(x);
         blob_free(x->blob);
         gcp_free(x->gcp);
         httpc_free(x->httpc);
-        free(x->group);
-        free(x->region);
         free(x->dir);
         free(x);
 }
@@ -117,13 +114,12 @@ int far_open(const struct far_kind *kind, const struct exec_ops *ops,
         x->cfg = cfg;
         x->kind = kind;
         x->deps = *deps;
-        x->pause_us = cfg->vertex.poll_us;
         x->dir = nb_asprintf("%s/remote/%s", deps->state_dir, cfg->name);
         if (!x->dir)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         r = nb_mkdirs(AT_FDCWD, x->dir, 0700, err);
         if (r == 0)
-                r = loop_timer(deps->loop, far_tick, x, &x->tick, err);
+                r = far_poll_init(x, err);
         if (r == 0)
                 r = open_cloud(x, err);
         if (r < 0)
@@ -154,8 +150,7 @@ void far_release(struct exec_run *run)
         struct far_run *u = (struct far_run *)run, **at = &u->far->runs;
 
         u->timer = loop_source_free(u->timer);
-        if (u->stage == FAR_WATCH && u->call)
-                u->far->n_gets--;
+        far_unwatch(u);
         gcp_call_cancel(NB_TAKE(u->call));
         gcp_call_cancel(NB_TAKE(u->cancel_call));
         blob_cancel(NB_TAKE(u->op));
