@@ -6,75 +6,15 @@ Real: the daemon, git, kernels (the stand-in's containers run the notebooks). St
 and Google (tests/fakes/google_cloud.py, strict). Run it by google_fake/environment.py.
 """
 import contextlib
-import http.client
 import json
 import os
-import shutil
 import signal
-import tempfile
 
-from harness import FAKES, Process, Repo, main, notebook, wait_for
+from google_world import Google
+from harness import Repo, main, notebook, wait_for
 
-BUCKET, PROJECT, REGION = 'acme-nb', 'acme-notebooks', 'us-central1'
 IMAGE = 'gcr.io/deeplearning-platform-release/base-cpu:latest'
 OURS = 'us-docker.pkg.dev/deeplearning-platform-release/gcr.io/base-cpu:latest'
-
-
-class Google:
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix='nbcid-google-')
-        self.proc = Process(os.path.join(FAKES, 'google_cloud.py'), '--directory', self.dir,
-                            '--bucket', BUCKET)
-        self.url = f'http://127.0.0.1:{self.proc.port}'
-
-    def executor(self, more=''):
-        return f'''[[executor]]
-name = "vertex"
-kind = "vertex"
-project = "{PROJECT}"
-region = "{REGION}"
-bucket = "{BUCKET}"
-credentials_file = "{self.dir}/service-account.json"
-container_uri = "docker.io/acme/notebooks:1"
-api_url = "{self.url}/{{region}}"
-storage_url = "{self.url}"
-logging_url = "{self.url}"
-token_url = "{self.url}/token"
-poll_interval = "200ms"
-{more}
-'''
-
-    def control(self, method, path, body=None):
-        c = http.client.HTTPConnection('127.0.0.1', self.proc.port, timeout=60)
-        try:
-            c.request(method, f'/__control/{path}', json.dumps(body) if body is not None else None)
-            r = c.getresponse()
-            text = r.read()
-            assert r.status == 200, (path, r.status, text)
-            return json.loads(text) if text else None
-        finally:
-            c.close()
-
-    def fault(self, op, kind, **more):
-        self.control('POST', 'faults', {'op': op, 'kind': kind, **more})
-
-    def rule(self, **rule):
-        self.control('POST', 'rules', rule)
-
-    def jobs(self):
-        jobs = self.control('GET', 'jobs')
-        return jobs['jobs'] if isinstance(jobs, dict) else jobs
-
-    def objects(self):
-        found = self.control('GET', f'objects?bucket={BUCKET}')
-        return found['objects'] if isinstance(found, dict) else found
-
-    def asked(self, op):
-        return self.control('GET', f'requests?op={op}')
-
-    def close(self):
-        self.proc.close()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 @contextlib.contextmanager
