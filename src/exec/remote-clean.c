@@ -214,6 +214,10 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
         bool alive;
 
         c->call = NULL;
+        if (err && e && e->http == 403 && !c->name) {
+                job_done(c); /* who may not ask may not have submitted either */
+                return;
+        }
         tree = err ? NULL : far_read_body(resp, &why);
         if (!tree) {
                 clean_failed(c, err ? err : &why);

@@ -116,6 +116,8 @@ void far_fetch(struct far_run *u)
         int r;
 
         u->stage = FAR_FETCH;
+        if (!far_may_send(u))
+                return;
         if (u->fetch_until_us == 0)
                 u->fetch_until_us = far_now_us(u->far) + FETCH_US;
         nb_closep(&u->fd);

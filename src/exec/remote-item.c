@@ -155,6 +155,8 @@ static void look_run(struct loop_work *w)
                 i->r = nb_read_file(dir, "executed.ipynb", &text, &i->err);
         if (i->r == 0 && i->has_output)
                 i->r = notebook_judge(nb_buf_str(&text), text.len, &i->verdict, &i->err);
+        if (i->r == 0 && i->has_output)
+                i->r = far_same(dir, nb_buf_str(&text), text.len, &i->err);
 }
 
 static void conclude(struct far_run *u, enum run_class class, const char *fmt, ...)
@@ -316,6 +318,7 @@ void far_look(struct far_run *u)
         struct nb_err err;
         int r;
 
+        far_sent(u);
         u->stage = FAR_LOOK;
         if (!u->record.here.body) /* not kept while it ran; the log does without, too */
                 (void)far_record_read_place(u->dir, &u->record, NULL);

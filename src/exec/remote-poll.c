@@ -168,6 +168,7 @@ void far_watch(struct far_run *u)
 {
         struct far_poll *p = &u->far->poll;
 
+        far_sent(u);
         u->stage = FAR_WATCH;
         u->since = p->round;
         u->state = FAR_WAITING;

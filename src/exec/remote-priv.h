@@ -34,6 +34,9 @@
 #define FAR_GETS 8   /* jobs that are asked for one by one, at a time */
 #define FAR_LOGS 8   /* logs that are read at a time; others have a link only */
 #define FAR_CLEANS 8 /* runs that are cleaned up after, at a time */
+/* Runs that stage, submit or read back at a time: as many as there are
+ * connections.  The others wait without a descriptor or a request. */
+#define FAR_SENDS 16
 
 struct far_run;
 struct far_clean;
@@ -70,6 +73,7 @@ struct far {
         unsigned n_cleans, n_logs;
 
         struct far_poll poll;
+        unsigned n_sends;
 };
 
 enum far_stage {
@@ -142,6 +146,8 @@ struct far_run {
         bool telling, released; /* released from inside its own event: freed after it */
         bool cancel_asked, gave_up, told_running;
         bool attached; /* a former process may have sent anything */
+        bool sends;    /* is one of FAR_SENDS */
+        bool waits;    /* to be one; its timer is then armed */
 
         struct loop_source *timer;
         struct gcp_call *call, *cancel_call;
@@ -193,6 +199,9 @@ void far_finish(struct far_run *u, enum run_class class, const char *reason);
 void far_put_machine(struct far_run *u);
 /* Tell FINISHED with u->result; not from inside a call of the owner. */
 void far_tell_finished(struct far_run *u);
+/* false: others are sending; u's timer comes when it is u's turn. */
+bool far_may_send(struct far_run *u);
+void far_sent(struct far_run *u);
 /* What the job is called, and whether it is over, for a later process. */
 void far_save_job(const struct far_run *u, bool ended);
 /* The three lines of the file "job-PLACE"; *ret_name NULL when there is none. */
@@ -259,6 +268,10 @@ int far_prepare(struct far_run *u, const struct exec_job *job, char *record_take
 void far_look(struct far_run *u);
 /* The run is no more; its item frees itself. */
 void far_item_orphan(struct far_item *i);
+
+/* remote-same.c: on the pool */
+/* dir: the run's.  NB_E_CORRUPT: output is not what came of input.ipynb. */
+int far_same(int dir, const char *output, size_t n, struct nb_err *err);
 
 /* remote-clean.c */
 /* Remove what is left of a run far away, then its directory. */

@@ -40,6 +40,8 @@ void far_upload(struct far_run *u)
         int r;
 
         u->stage = FAR_UPLOAD;
+        if (!far_may_send(u))
+                return;
         r = fd < 0 ? nb_fail_errno(&err, errno, "%s", path ? path : u->dir)
                    : blob_put_file(u->far->blob,
                                    &(struct blob_put){.url = u->record.input,
@@ -95,8 +97,19 @@ static void pause_submit(struct far_run *u, enum far_refusal why, const struct n
         if (u->tries == 1)
                 nb_log_err(LOG_INFO, err, "a job waits until it can be submitted",
                            NB_F_STR("ref", u->ref));
+        far_sent(u);
         u->stage = FAR_PAUSE;
         loop_timer_arm(u->timer, pause < longest_us ? pause : longest_us);
+}
+
+static void may_not(struct far_run *u, const struct nb_err *err)
+{
+        nb_auto_free char *text =
+                nb_asprintf("%s: does %s have the roles of docs/google-cloud.md there, and is the "
+                            "project right?",
+                            err->msg, gcp_identity(u->far->gcp));
+
+        far_finish(u, far_error_class(err), text ? text : err->msg);
 }
 
 static void submit_refused(struct far_run *u, const struct gcp_error *e, const struct nb_err *err)
@@ -111,6 +124,8 @@ static void submit_refused(struct far_run *u, const struct gcp_error *e, const s
                 pause_submit(u, why, err);
         else if ((err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) && u->tries < UPLOAD_TRIES)
                 pause_submit(u, why, err);
+        else if (err->code == NB_E_DENIED && !u->cancel_asked)
+                may_not(u, err);
         else
                 far_finish(u, u->cancel_asked ? CLASS_CANCELLED : far_error_class(err), err->msg);
 }
@@ -141,6 +156,9 @@ void far_submit(struct far_run *u)
                 u->far->kind->submit_url(u->far->cfg, u->record.project, u->record.here.at.region);
         struct nb_err err;
 
+        u->stage = FAR_PAUSE;
+        if (!far_may_send(u))
+                return;
         u->stage = FAR_SUBMIT;
         if (ask(u,
                 &(struct gcp_request){.method = "POST",
@@ -164,6 +182,7 @@ static bool is_better(const struct far_job *a, const struct far_job *b)
 
 void far_find_begin(struct far_run *u)
 {
+        far_sent(u);
         u->stage = FAR_FIND;
         u->finds = 0;
         loop_timer_arm(u->timer, u->far->cfg->vertex.poll_us);

@@ -130,6 +130,36 @@ int far_open(const struct far_kind *kind, const struct exec_ops *ops,
         return 0;
 }
 
+/* ---- whose turn it is ---- */
+
+bool far_may_send(struct far_run *u)
+{
+        if (!u->sends && u->far->n_sends >= FAR_SENDS) {
+                u->waits = true;
+                return false;
+        }
+        u->far->n_sends += !u->sends;
+        u->sends = true;
+        u->waits = false;
+        return true;
+}
+
+void far_sent(struct far_run *u)
+{
+        struct far_run *oldest = NULL;
+
+        u->waits = false;
+        if (!u->sends)
+                return;
+        u->sends = false;
+        u->far->n_sends--;
+        for (struct far_run *v = u->far->runs; v; v = v->next)
+                if (v->waits)
+                        oldest = v;
+        if (oldest && far_may_send(oldest))
+                loop_timer_arm(oldest->timer, 0);
+}
+
 /* ---- a run ---- */
 
 static void run_free(struct far_run *u)
@@ -150,6 +180,7 @@ void far_release(struct exec_run *run)
         struct far_run *u = (struct far_run *)run, **at = &u->far->runs;
 
         u->timer = loop_source_free(u->timer);
+        far_sent(u);
         far_unwatch(u);
         gcp_call_cancel(NB_TAKE(u->call));
         gcp_call_cancel(NB_TAKE(u->cancel_call));
@@ -228,6 +259,7 @@ void far_put_machine(struct far_run *u)
 
 void far_finish(struct far_run *u, enum run_class class, const char *reason)
 {
+        far_sent(u);
         run_result_done(&u->result);
         u->result = (struct run_result){.class = class,
                                         .reason = nb_utf8_clean(reason, strlen(reason), true),

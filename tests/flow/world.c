@@ -191,8 +191,9 @@ struct config *world_config(struct world *w, const char *server, const char *for
                            "clone_base = \"file://%s\"\nwebhook_secret_file = \"secret\"\n"
                            "token_file = \"token\"\n"
                            "[[repository]]\nforge = \"%s\"\nname = \"acme/*\"\n"
-                           "[[executor]]\nname = \"%s\"\nkind = \"local\"\nslots = 2\n%s",
-                           w->dir, server, forge, w->origin, forge, w->executor, more);
+                           "[[executor]]\nname = \"%s\"\nslots = 2\n%s\n%s",
+                           w->dir, server, forge, w->origin, forge, w->executor,
+                           w->real ? w->real : "kind = \"local\"", more);
         put(w->dir, "config.toml", text);
         file = nb_asprintf("%s/config.toml", w->dir);
         CHECK_OK(config_load(file, &c, &err), &err);
@@ -270,6 +271,14 @@ static void no_wake(void *arg)
 {
 }
 
+static int open_exec(struct world *w, struct nb_err *err)
+{
+        const struct exec_deps deps = {.loop = w->loop, .clock = &w->clock, .state_dir = w->dir};
+
+        return w->real ? exec_open(&w->config->executors[0], &deps, &w->exec, err)
+                       : exec_fake_open(w->machine, &deps, &w->exec, err);
+}
+
 bool world_start(struct world *w)
 {
         struct nb_err err;
@@ -290,11 +299,7 @@ bool world_start(struct world *w)
                             &w->store, &err),
                  &err);
         CHECK_OK(loop_new(2, &w->loop, &err), &err);
-        CHECK_OK(exec_fake_open(w->machine,
-                                &(struct exec_deps){
-                                        .loop = w->loop, .clock = &w->clock, .state_dir = w->dir},
-                                &w->exec, &err),
-                 &err);
+        CHECK_OK(open_exec(w, &err), &err);
         make_trouble(w);
         w->flow_exec = (struct flow_exec){.name = w->executor, .slots = w->slots, .exec = w->exec};
         CHECK_OK(flow_new(&(struct flow_deps){.config = w->config,

@@ -43,6 +43,7 @@ struct world {
         struct flow_door *door;
 
         const char *executor;       /* its name; "local" */
+        const char *real;           /* keys of a real one in the fake's place, or NULL */
         uint32_t slots;             /* 2 */
         uint64_t sweep_us;          /* as in struct flow_deps */
         unsigned verbs, stop_after; /* 0: never */

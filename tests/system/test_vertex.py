@@ -10,7 +10,7 @@ import json
 import os
 import signal
 
-from google_world import Google
+from google_world import BUCKET, PROJECT, Google
 from harness import Repo, main, notebook, wait_for
 
 IMAGE = 'gcr.io/deeplearning-platform-release/base-cpu:latest'

@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What Google's stand-in can do to the daemon and test_vertex.py has not: lists, tokens, sessions.
+
+tests/fakes/google_fake/README.md says which test meets which fault. Run by
+google_fake/environment.py.
+"""
+import contextlib
+import json
+import os
+
+from google_world import Google
+from harness import Repo, main, notebook, wait_for
+
+
+@contextlib.contextmanager
+def world(make, limits='retries = 0', google=(), slots=2):
+    g = Google(*google)
+    try:
+        w = make(repository='executor = "vertex"', limits=limits,
+                 extra=g.executor(f'slots = {slots}')).start(env={'no_proxy': '*'})
+        yield g, w, Repo(w)
+    finally:
+        g.close()
+
+
+def nothing_left(g, w):
+    remote = os.path.join(w.state, 'remote', 'vertex')
+    wait_for('what was staged to be gone', lambda: not g.objects() and not os.listdir(remote))
+
+
+def running(g):
+    return wait_for('the job to run', lambda: next(
+        (j for j in g.jobs() if j['state'] == 'JOB_STATE_RUNNING'), None))
+
+
+def all_taken(g):
+    return all(f['taken'] >= f.get('times', 1) for f in g.control('GET', 'faults'))
+
+
+def lists_that_are_stale(make):
+    """They show no job, then one that has ended as if it ran, and cost no second job."""
+    with world(make) as (g, w, repo):
+        g.control('POST', 'lists', {'stale': 5})
+        after = repo.commit({'a.ipynb': notebook('1')})
+        assert w.build(repo, repo.base, after)['state'] == 'passed'
+        g.rule(mode='timer', run=600)
+        w.push(repo, after, repo.commit({'a.ipynb': notebook('2')}))
+        job = running(g)
+        g.control('POST', 'lists', {'stale': 10})
+        g.control('POST', f'jobs/{job["id"]}', {'action': 'end', 'state': 'FAILED', 'code': 13,
+                                                'message': 'internal'})
+        build = w.wait_build(2)
+        assert 'internal' in build['jobs'][0]['reason'], build
+        assert len(g.asked('vertex.customJobs.create')) == 2
+        nothing_left(g, w)
+
+
+def lists_that_are_slow(make):
+    with world(make) as (g, w, repo):
+        g.fault('vertex.customJobs.list', 'none', delay=3, times=2)
+        assert w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))['state'] == 'passed'
+        assert all_taken(g)
+        nothing_left(g, w)
+
+
+def lists_of_many_pages(make):
+    """Pages and questions for jobs that ended share one allowance: ten in a poll_interval."""
+    with world(make, limits='retries = 0\njobs_per_repository = 20', google=('--page-size', '2'),
+               slots=20) as (g, w, repo):
+        g.rule(mode='timer', run=600)
+        w.push(repo, repo.base, repo.commit({f'{n}.ipynb': notebook('1') for n in range(12)}))
+        wait_for('all jobs to run', lambda: [j['state'] for j in g.jobs()] ==
+                 ['JOB_STATE_RUNNING'] * 12)
+        for job in g.jobs():
+            g.control('POST', f'jobs/{job["id"]}', {'action': 'end', 'state': 'FAILED', 'code': 13,
+                                                    'message': 'internal'})
+        build = w.wait_build(1)
+        assert [j['class'] for j in build['jobs']] == ['infrastructure'] * 12, build
+        times = [r['time'] for r in g.asked('vertex.customJobs.list') +
+                 g.asked('vertex.customJobs.get')]
+        for start in times:
+            n = sum(start <= t < start + 2 for t in times)
+            assert n <= 10 + 2 * 50 + 2, n
+        pages = [r for r in g.asked('vertex.customJobs.list')]
+        assert len(pages) >= 6, pages
+        assert len(g.asked('vertex.customJobs.get')) == 12
+        nothing_left(g, w)
+
+
+def tokens_that_end_early(make):
+    with world(make) as (g, w, repo):
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(4)')}))
+        running(g)
+        g.control('POST', 'tokens', {'expire': True})
+        build = w.wait_build(1)
+        assert build['state'] == 'passed', build
+        refused = [r for r in g.asked('*') if r['status'] == 401]
+        assert refused, 'nobody met the token that had ended'
+        assert len(g.asked('token.grant')) == 2, g.asked('token.grant')
+        nothing_left(g, w)
+
+
+def tokens_that_cannot_be_had_for_a_while(make):
+    with world(make) as (g, w, repo):
+        g.fault('token.grant', 'status', status=503)
+        g.fault('token.grant', 'reset')
+        assert w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))['state'] == 'passed'
+        assert all_taken(g)
+
+
+def sessions_in_trouble(make):
+    """A notebook of more than 8 MiB is uploaded in pieces: 308, and all that may come of it."""
+    with world(make) as (g, w, repo):
+        big = json.loads(notebook('print("ran")'))
+        big['cells'].insert(0, {'cell_type': 'markdown', 'metadata': {}, 'source': 'x' * (9 << 20)})
+        for kind, more in (('short', {'bytes': 262144}), ('cut', {'bytes': 3 << 20}),
+                           ('no_range', {}), ('gone', {}), ('status', {'status': 503}),
+                           ('reset', {'when': 'after'})):
+            g.fault('storage.resumable.put', kind, **more)
+        g.fault('storage.objects.media', 'truncate', bytes=100000)
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': json.dumps(big)}), timeout=240)
+        assert build['state'] == 'passed', build
+        done, _ = w.artifact(build['jobs'][0], 'notebook')
+        assert 'ran' in json.dumps(json.loads(done)['cells'][1]['outputs'])
+        nothing_left(g, w)
+
+
+def cancellations_that_are_stuck(make):
+    with world(make) as (g, w, repo):
+        g.rule(stuck_cancelling=True)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(600)')}))
+        job = running(g)
+        assert w.post('/api/v1/builds/1/cancel')[0] == 202
+        wait_for('CANCELLING', lambda: g.jobs()[0]['state'] == 'JOB_STATE_CANCELLING')
+        w.stop(9)
+        w.start(env={'no_proxy': '*'})
+        looks = len(g.asked('vertex.customJobs.list'))
+        wait_for('some looks', lambda: len(g.asked('vertex.customJobs.list')) > looks + 2)
+        assert w.get('/api/v1/builds/1')['state'] == 'running', 'it waits for the end'
+        g.control('POST', f'jobs/{job["id"]}', {'action': 'release'})
+        assert w.wait_build(1)['jobs'][0]['state'] == 'cancelled'
+        nothing_left(g, w)
+
+
+def a_job_that_is_faster_than_its_cancellation(make):
+    with world(make) as (g, w, repo):
+        g.rule(cancel_ends='SUCCEEDED', cancel=0)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(5)')}))
+        running(g)
+        assert w.post('/api/v1/builds/1/cancel')[0] == 202
+        job = w.wait_build(1)['jobs'][0]
+        assert job['state'] in ('passed', 'cancelled'), job
+        assert g.jobs()[0]['state'] == 'JOB_STATE_SUCCEEDED'
+        nothing_left(g, w)
+
+
+def a_machine_that_is_taken_away(make):
+    """Retries inside of one job are off: the next attempt is another job, with other objects."""
+    with world(make, limits='retries = 1') as (g, w, repo):
+        g.rule(preempt_after=0, times=1)
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}), timeout=240)
+        assert build['state'] == 'passed', build
+        assert [j['restarts'] for j in g.jobs()] == [0, 0], g.jobs()
+        labels = {j['resource']['labels']['nbcid-attempt'] for j in g.jobs()}
+        assert len(labels) == 2, labels
+        nothing_left(g, w)
+
+
+main([lists_that_are_stale, lists_that_are_slow, lists_of_many_pages, tokens_that_end_early,
+      tokens_that_cannot_be_had_for_a_while, sessions_in_trouble, cancellations_that_are_stuck,
+      a_job_that_is_faster_than_its_cancellation, a_machine_that_is_taken_away])
