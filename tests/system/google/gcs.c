@@ -5,7 +5,7 @@
  * Google Cloud and for measuring.
  *
  *   gcs --credentials FILE|metadata --token-url URL --metadata-host HOST --url BASE
- *       [--ahead SECONDS] COMMAND ...
+ *       [--ahead SECONDS] [--ca FILE] COMMAND ...
  *
  *   token                            print a new token
  *   put GS-URL FILE [GENERATION]     -1: whatever is there (default 0: create only)
@@ -182,8 +182,9 @@ static int set_up(struct tool *t, int argc, char **argv, struct nb_err *err)
                                                 {"metadata-host", required_argument, NULL, 'm'},
                                                 {"url", required_argument, NULL, 'u'},
                                                 {"ahead", required_argument, NULL, 'a'},
+                                                {"ca", required_argument, NULL, 'C'},
                                                 {0}};
-        const struct httpc_opts h = {.multiplex = true};
+        struct httpc_opts h = {.multiplex = true};
         struct gcp_opts g = {.clock = &t->clock, .backoff_us = 10 * NB_US_PER_MS};
         struct blob_opts b = {.backoff_us = 10 * NB_US_PER_MS};
         int o, r;
@@ -197,6 +198,8 @@ static int set_up(struct tool *t, int argc, char **argv, struct nb_err *err)
                         g.metadata_host = optarg;
                 else if (o == 'u')
                         b.url = optarg;
+                else if (o == 'C')
+                        h.ca_file = optarg;
                 else if (o == 'a')
                         t->ahead_ms = number(optarg, 0) * 1000;
         }
