@@ -256,7 +256,7 @@ class Front:
         port = 20000 + os.getpid() % 20000
         self.url = f'https://localhost:{port}'
         self.proc = subprocess.Popen(
-            ['nghttpx', '--no-conf', f'-f127.0.0.1,{port}', f'-b127.0.0.1,{g.proc.port}',
+            ['nghttpx', '--conf=/dev/null', '--no-ocsp', f'-f127.0.0.1,{port}', f'-b127.0.0.1,{g.proc.port}',
              f'--accesslog-file={self.log}', '--accesslog-format=$remote_port $alpn', '--workers=1',
              self.key, self.ca], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         harness.wait_for('nghttpx', lambda: self.listens(port), 30)

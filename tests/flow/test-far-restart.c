@@ -88,7 +88,7 @@ static void make_world(struct world *w, unsigned k)
 static void hide_seconds(char *dump)
 {
         for (char *p = dump; (p = strstr(p, " in ")); p += 4) {
-                size_t n = strspn(p + 4, "0123456789");
+                size_t n = strspn(p + 4, "0123456789.");
 
                 memmove(p + 4, p + 4 + n, strlen(p + 4 + n) + 1);
         }

@@ -59,7 +59,8 @@ def lists_that_are_stale(make):
 def lists_that_are_slow(make):
     with world(make) as (g, w, repo):
         g.fault('vertex.customJobs.list', 'none', delay=3, times=2)
-        assert w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))['state'] == 'passed'
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        assert build['state'] == 'passed', build
         assert all_taken(g)
         nothing_left(g, w)
 
@@ -105,7 +106,8 @@ def tokens_that_cannot_be_had_for_a_while(make):
     with world(make) as (g, w, repo):
         g.fault('token.grant', 'status', status=503)
         g.fault('token.grant', 'reset')
-        assert w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))['state'] == 'passed'
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        assert build['state'] == 'passed', build
         assert all_taken(g)
 
 

@@ -50,7 +50,8 @@ def keys_that_are_not_keys(make):
     try:
         for text, word in (
                 ('', 'empty'), ('ya29.a-token', 'JSON'), ('{', 'JSON'), ('[]', 'JSON'),
-                ('{"type": "robot"}', 'type'), (json.dumps({**good, 'private_key': 'x'}), 'private_key'),
+                ('{"type": "robot"}', 'type'),
+                (json.dumps({**good, 'private_key': 'x'}), 'private_key'),
                 (json.dumps({k: v for k, v in good.items() if k != 'client_email'}),
                  'client_email')):
             path = f'{g.dir}/service-account.json'
@@ -69,7 +70,7 @@ def a_key_that_was_taken_back(make):
     with world(make) as (g, w, repo):
         kid = json.loads(open(f'{g.dir}/service-account.json').read())['private_key_id']
         g.control('POST', 'tokens', {'disable_keys': [kid]})
-        check(one(w, repo), 'errored', 'infrastructure', 'make a new one')
+        check(one(w, repo), 'errored', 'permission', 'make a new one')
         nothing_there(g)
 
 
@@ -77,20 +78,20 @@ def a_project_that_is_not_ours(make):
     for project in ('other-project', 'no-such-project'):
         with world(make, lambda t, p=project: t.replace('"acme-notebooks"', f'"{p}"')) as \
                 (g, w, repo):
-            check(one(w, repo), 'errored', 'infrastructure', project)
+            check(one(w, repo), 'errored', 'permission', project)
             nothing_left(g, w)
 
 
 def a_bucket_of_another_project(make):
     with world(make, lambda t: t.replace(f'"{BUCKET}"', '"not-ours"')) as (g, w, repo):
         g.control('POST', 'buckets', {'name': 'not-ours', 'project': 'other-project'})
-        check(one(w, repo), 'errored', 'infrastructure', 'not-ours')
+        check(one(w, repo), 'errored', 'permission', 'not-ours')
         nothing_there(g)
 
 
 def a_bucket_that_is_not_there(make):
     with world(make, lambda t: t.replace(f'"{BUCKET}"', '"nowhere-at-all"')) as (g, w, repo):
-        check(one(w, repo), 'errored', 'infrastructure', 'nowhere-at-all')
+        check(one(w, repo), 'errored', 'configuration', 'nowhere-at-all')
         nothing_there(g)
 
 
@@ -182,7 +183,7 @@ def a_clock_that_is_wrong_by_an_hour(make):
     for seconds, word in ((4000, 'behind'), (-4000, 'ahead')):
         with world(make) as (g, w, repo):
             g.control('POST', 'clock', {'advance': seconds})
-            check(one(w, repo), 'errored', 'infrastructure', 'clock is', word)
+            check(one(w, repo), 'errored', 'permission', 'clock is', word)
             nothing_there(g)
 
 
