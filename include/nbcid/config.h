@@ -185,6 +185,14 @@ NB_DEFINE_FREEP(struct config *, config_unref);
 /* Borrowed, or NULL. */
 const struct config_forge *config_find_forge(const struct config *c, const char *name);
 const struct config_executor *config_find_executor(const struct config *c, const char *name);
+/* What is wrong with a text for that key of [[executor]], as the end of a
+ * sentence ("is not the name of a bucket; write ..."); NULL: nothing.  There is
+ * such a key and it holds one text (asserted).  Pure. */
+const char *config_executor_wrong(const char *key, const char *text);
+/* A configuration for those who have none: the executors "vertex", whose
+ * project and bucket are still to be said, and "local", which runs notebooks
+ * that name an image without it; all else by default.  NB_E_NOMEM. */
+int config_builtin(struct config **ret, struct nb_err *err);
 /* The first [[repository]] of that forge whose name matches; NULL: not ours. */
 const struct config_repository *config_find_repository(const struct config *c, const char *forge,
                                                        const char *name);

@@ -121,6 +121,12 @@ int gcp_call(struct gcp *g, const struct gcp_request *r, gcp_call_fn done, void 
              struct gcp_call **ret, struct nb_err *err);
 void gcp_call_cancel(struct gcp_call *c); /* NULL is fine; what was sent may have its effect */
 
+/* GET a path below computeMetadata/v1/ of the machine's metadata server, such
+ * as "project/project-id".  That it is one shows in the answer's header
+ * "Metadata-Flavor: Google"; elsewhere there is no answer, after some tries. */
+int gcp_metadata_get(struct gcp *g, const char *path, gcp_call_fn done, void *arg,
+                     struct gcp_call **ret, struct nb_err *err);
+
 /* Pure.  Fill e from an answer, whose body may be anything, and answer
  * -NB_E_X with err's text naming the host (no more of the address). */
 int gcp_error_read(const char *url, const struct http_in *resp, struct gcp_error *e,

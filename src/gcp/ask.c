@@ -327,26 +327,13 @@ static void on_metadata(void *arg, const struct http_in *resp, const struct gcp_
 
 static int ask_metadata(struct gcp *g, struct nb_err *err)
 {
-        static const char *const headers[] = {"Metadata-Flavor: Google", NULL};
         nb_auto_free char *scope = nb_url_encode(g->scope, false);
-        nb_auto_free char *url =
-                nb_asprintf("http://%s/computeMetadata/v1/instance/service-accounts/default/token"
-                            "?scopes=%s",
-                            g->metadata_host, scope ? scope : "");
-        const struct gcp_request r = {
-                .method = "GET",
-                .url = url,
-                .headers = headers,
-                .idempotent = true,
-                .anonymous = true,
-                .no_proxy = true,
-                .tries = 5,
-                .timeout_us = 3 * NB_US_PER_S,
-        };
+        nb_auto_free char *path = nb_asprintf("instance/service-accounts/default/token?scopes=%s",
+                                              scope ? scope : "");
 
-        if (!scope || !url)
+        if (!scope || !path)
                 return nb_fail(err, NB_E_NOMEM, "no memory to ask for a token");
-        return gcp_call(g, &r, on_metadata, g, &g->ask, err);
+        return gcp_metadata_get(g, path, on_metadata, g, &g->ask, err);
 }
 
 /* ---- external account ---- */

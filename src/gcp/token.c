@@ -259,5 +259,5 @@ const char *gcp_identity(const struct gcp *g)
 
 const char *gcp_project(const struct gcp *g)
 {
-        return g->key.project;
+        return g->key.project ? g->key.project : g->key.quota_project;
 }

@@ -496,6 +496,35 @@ TEST(kinds_of_sandboxes_have_names)
         CHECK_ERR(sandbox_kind_parse("bwrap", &k, &err), &err, NB_E_INVALID, "none of auto");
 }
 
+TEST(executors_without_a_file)
+{
+        NB_CLEANUP(config_unrefp) struct config *c = NULL;
+        const struct config_executor *x;
+        struct nb_err err;
+
+        CHECK_OK(config_builtin(&c, &err), &err);
+        CHECK_INT(c->n_executors, 2);
+        x = config_find_executor(c, "vertex");
+        CHECK_STR(x->kind, "vertex");
+        CHECK_STR(x->vertex.region, "us-central1");
+        CHECK_STR(x->vertex.machine_type, "n1-standard-4");
+        CHECK_INT(x->vertex.poll_us, 5 * S);
+        x = config_find_executor(c, "local");
+        CHECK_STR(x->kind, "local");
+        CHECK(x->image_fallback);
+}
+
+TEST(one_text_for_an_executor)
+{
+        CHECK(!config_executor_wrong("project", "acme-1"));
+        CHECK(strstr(config_executor_wrong("project", "a/b"), "is not a name of Google Cloud"));
+        CHECK(strstr(config_executor_wrong("bucket", "gs://b"), "leave the gs:// out"));
+        CHECK(config_executor_wrong("image", "a;b"));
+        CHECK(!config_executor_wrong("image", "docker.io/a/b@sha256:0"));
+        CHECK(config_executor_wrong("api_url", "ftp://x"));
+        CHECK(!config_executor_wrong("python", "/usr/bin/python3"));
+}
+
 TEST(references_are_counted)
 {
         struct config *c = NULL;
