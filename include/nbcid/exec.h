@@ -21,17 +21,33 @@
 struct exec;     /* one configured executor */
 struct exec_run; /* one attempt that it runs */
 
+/* Where the files of a job are far away, when its submitter decides that; gs://
+ * addresses, borrowed.  Executors that run here do not look at it. */
+struct exec_place {
+        const char *prefix; /* ends in '/'; what is below it goes with forget() */
+        const char *input;  /* where the notebook is put, */
+        bool there;         /* or where it is already: nothing is put */
+        const char *output;
+        int64_t newer_than; /* the output's generation must be; 0: than the input that was put */
+        const char *folder; /* a directory of files for the notebook, without '/' at the end; */
+        const char *cwd;    /* in it: where the notebook is to run; both or neither */
+        const char *title;  /* what the service shows */
+};
+
 struct exec_job {        /* borrowed for the length of start() */
         const char *ref; /* unique and stored before start(); names the run */
-        const char *forge, *repository, *commit;
-        const char *workspace; /* absolute: this job's checkout */
-        const char *notebook;  /* path below workspace */
+        const char *forge, *repository, *commit; /* with a place: NULL */
+        const struct exec_place *place;          /* NULL: the executor's own way */
+        const char *workspace;                   /* absolute: this job's checkout */
+        const char *notebook;                    /* path below workspace */
         const struct nb_environment *environment;
         uint64_t timeout_us, cell_timeout_us;
         uint64_t max_output; /* bytes of outputs it may produce */
 };
 
 enum exec_event_kind {
+        EXEC_WAITS,     /* there is no room yet, it will be tried again: why */
+        EXEC_SUBMITTED, /* the service has it, as name */
         EXEC_RUNNING,
         EXEC_CELL,     /* progress */
         EXEC_FINISHED, /* exactly once, never from inside start() or attach(), never after
@@ -39,6 +55,8 @@ enum exec_event_kind {
 };
 struct exec_event { /* borrowed */
         enum exec_event_kind kind;
+        const char *why, *name;
+        const char *url;                 /* of name, for people; or NULL */
         int64_t cells, cells_done, cell; /* EXEC_CELL; cell is 1-based over all cells */
         const struct run_result *result; /* EXEC_FINISHED */
 };
@@ -89,6 +107,8 @@ struct exec_ops {
          * runs; unknown refs are fine.  May block for as long as removing a small
          * directory takes: workspaces are not the executor's. */
         void (*forget)(struct exec *x, const char *ref);
+        /* Has all that forget() began come to an end?  NULL: it has at once. */
+        bool (*idle)(const struct exec *x);
         /* Once after a restart: end and forget every run left behind whose ref
          * keep() does not want. */
         void (*sweep)(struct exec *x, bool (*keep)(void *arg, const char *ref), void *arg);

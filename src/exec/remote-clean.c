@@ -350,6 +350,13 @@ void far_clean(struct far *x, const char *ref)
         clean_more(x);
 }
 
+bool far_idle(const struct exec *base)
+{
+        const struct far *x = (const struct far *)base;
+
+        return !x->cleans && !x->extras;
+}
+
 void far_cleans_done(struct far *x)
 {
         while (x->cleans)

@@ -70,9 +70,11 @@ static void fetched(struct far_run *u)
 static void on_fetched(void *arg, const struct blob_object *o, const struct nb_err *err)
 {
         struct far_run *u = arg;
+        int64_t before = u->input_generation > u->record.newer_than ? u->input_generation
+                                                                    : u->record.newer_than;
 
         u->op = NULL;
-        if (!err && o && u->input_generation > 0 && o->generation <= u->input_generation) {
+        if (!err && o && o->generation <= before) {
                 far_finish(u, CLASS_INFRASTRUCTURE,
                            "the notebook at the output's address is older than the input");
         } else if (!err) {

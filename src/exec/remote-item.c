@@ -23,7 +23,7 @@ struct far_item {
         char *report;          /* in what it ran */
         char *workspace, *notebook, *parameters, *language;
         struct notebook_verdict verdict;
-        bool has_output;
+        bool has_output, there;
         uint64_t max;
         int r;
         struct nb_err err;
@@ -79,7 +79,7 @@ static void prepare_run(struct loop_work *w)
                 i->r = nb_fail_errno(&i->err, errno, "%s", from < 0 ? i->workspace : i->dir);
         else if (i->parameters)
                 i->r = inject(i, from, to, &i->err);
-        else
+        else if (!i->there)
                 i->r = nb_link_or_copy(from, i->notebook, to, "input.ipynb", &i->err);
         if (i->r == 0)
                 i->r = nb_write_file(to, "record.json", i->text, strlen(i->text), 0600, true,
@@ -122,6 +122,7 @@ int far_prepare(struct far_run *u, const struct exec_job *job, char *record_take
         i->text = NB_TAKE(record);
         i->workspace = nb_strdup(job->workspace);
         i->notebook = nb_strdup(job->notebook);
+        i->there = u->record.there;
         i->parameters = nb_strdup(e ? e->parameters : NULL);
         i->language = nb_strdup(e ? e->language : NULL);
         if (!i->dir || !i->text || !i->workspace || !i->notebook ||

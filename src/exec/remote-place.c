@@ -41,10 +41,12 @@ void far_places_free(struct far_place *places, size_t n)
         free(places);
 }
 
-char *far_output_url(const char *prefix, unsigned place)
+char *far_output_url(const struct far_record *r, unsigned place)
 {
-        return place == 0 ? nb_asprintf("%soutput.ipynb", prefix)
-                          : nb_asprintf("%soutput-%u.ipynb", prefix, place);
+        if (r->fixed_output)
+                return nb_strdup(r->fixed_output);
+        return place == 0 ? nb_asprintf("%soutput.ipynb", r->prefix)
+                          : nb_asprintf("%soutput-%u.ipynb", r->prefix, place);
 }
 
 char *far_place_text(const struct config_place *p)
@@ -62,7 +64,7 @@ static int make_place(struct far_run *u, const struct exec_job *job, unsigned i,
                       struct far_place *ret, struct nb_err *err)
 {
         const struct config_place at = config_vertex_place(&u->far->cfg->vertex, i);
-        nb_auto_free char *output = far_output_url(u->record.prefix, i);
+        nb_auto_free char *output = far_output_url(&u->record, i);
         nb_auto_buf body = NB_BUF(56 * 1024);
         int r;
 

@@ -98,14 +98,18 @@ struct far_place { /* owned */
         char *body; /* what submits it there; NULL while it is watched */
 };
 void far_place_done(struct far_place *p);
-/* Where a job at that place writes: never where one before it may have; owned. */
-char *far_output_url(const char *prefix, unsigned place);
+/* Where a job at that place writes: never where one before it may have, unless its
+ * submitter said where; owned. */
+char *far_output_url(const struct far_record *r, unsigned place);
 /* For people: "n1-standard-4 with 1 NVIDIA_TESLA_T4 in us-central1"; owned. */
 char *far_place_text(const struct config_place *p);
 
 struct far_record {                    /* owned */
         char *prefix, *input, *output; /* gs:// */
         char *project;                 /* another one may be in the configuration by now */
+        char *fixed_output;            /* its submitter's, at every place; or NULL */
+        bool there;                    /* the input is, and is not ours */
+        int64_t newer_than;            /* the output's generation must be */
         char *label, *group;
         char *note; /* for the log, or NULL */
         enum workspace_kind workspace_kind;

@@ -12,8 +12,9 @@
 
 void far_record_done(struct far_record *r)
 {
-        char *texts[] = {r->project, r->prefix,  r->input,     r->output,        r->label, r->group,
-                         r->note,    r->history, r->workspace, r->workspace_dir, r->image, r->why};
+        char *texts[] = {r->project,       r->fixed_output, r->prefix, r->input,   r->output,
+                         r->label,         r->group,        r->note,   r->history, r->workspace,
+                         r->workspace_dir, r->image,        r->why};
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(texts); i++)
                 free(texts[i]);
@@ -55,6 +56,12 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
                 nb_json_kv_str(&o, "workspace", r->workspace);
                 nb_json_kv_str(&o, "workspace_dir", r->workspace_dir);
         }
+        if (r->fixed_output)
+                nb_json_kv_str(&o, "output", r->fixed_output);
+        if (r->there)
+                nb_json_kv_bool(&o, "there", true);
+        if (r->newer_than)
+                nb_json_kv_int(&o, "newer_than", r->newer_than);
         nb_json_kv_int(&o, "timeout_us", (int64_t)r->timeout_us);
         nb_json_kv_int(&o, "max_output", (int64_t)r->max_output);
         nb_json_key(&o, "places");
@@ -147,12 +154,15 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         read_where(dir, &rec);
         if (!take_place(nb_json_index(places, rec.place), &rec.here))
                 return not_ours(dir, err);
-        rec.output = far_output_url(rec.prefix, rec.place);
+        (void)take(o, "output", &rec.fixed_output);
+        rec.output = far_output_url(&rec, rec.place);
         if (!rec.output)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         (void)take(o, "note", &rec.note);
         (void)take(o, "image", &rec.image);
         (void)take(o, "why", &rec.why);
+        (void)nb_json_bool(nb_json_get(o, "there"), &rec.there);
+        (void)nb_json_int(nb_json_get(o, "newer_than"), &rec.newer_than);
         if (take(o, "workspace", &rec.workspace) &&
             (!take(o, "workspace_dir", &rec.workspace_dir) ||
              !workspace_kind_parse(nb_json_str(nb_json_get(o, "workspace_kind"), NULL),
@@ -176,7 +186,7 @@ int far_record_read_place(const char *dir, struct far_record *r, struct nb_err *
                 return result;
         if (!take_place(nb_json_index(nb_json_get(nb_json_root(tree), "places"), r->place), &here))
                 return not_ours(dir, err);
-        output = far_output_url(r->prefix, r->place);
+        output = far_output_url(r, r->place);
         if (!output)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         far_place_done(&r->here);

@@ -39,6 +39,11 @@ void far_upload(struct far_run *u)
         struct nb_err err;
         int r;
 
+        if (u->record.there) {
+                u->tries = 0;
+                far_submit(u);
+                return;
+        }
         u->stage = FAR_UPLOAD;
         if (!far_may_send(u))
                 return;
@@ -64,9 +69,11 @@ static int ask(struct far_run *u, const struct gcp_request *r, gcp_call_fn done,
                       : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
-/* The job is ours from here on. */
+/* The job is ours from here on; the run may be gone when this answers. */
 static void adopt(struct far_run *u, const struct far_job *j)
 {
+        nb_auto_free char *link = NULL;
+
         free(u->name);
         u->name = nb_strdup(j->name);
         if (!u->name) {
@@ -78,8 +85,13 @@ static void adopt(struct far_run *u, const struct far_job *j)
         far_watch(u);
         if (u->cancel_asked)
                 far_send_cancel(u);
+        if (u->far->kind->show_url)
+                link = u->far->kind->show_url(u->far->cfg, u->name);
+        (void)far_tell(u,
+                       &(struct exec_event){.kind = EXEC_SUBMITTED, .name = u->name, .url = link});
 }
 
+/* The run may be gone when this answers. */
 static void pause_submit(struct far_run *u, enum far_refusal why, const struct nb_err *err)
 {
         const bool room = why == FAR_QUOTA || why == FAR_NO_ROOM;
@@ -100,6 +112,7 @@ static void pause_submit(struct far_run *u, enum far_refusal why, const struct n
         far_sent(u);
         u->stage = FAR_PAUSE;
         loop_timer_arm(u->timer, pause < longest_us ? pause : longest_us);
+        (void)far_tell(u, &(struct exec_event){.kind = EXEC_WAITS, .why = err->msg});
 }
 
 static void may_not(struct far_run *u, const struct nb_err *err)

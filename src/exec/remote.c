@@ -348,44 +348,74 @@ static int fill_workspace(struct far_run *u, const struct exec_job *job)
         return r->workspace && r->workspace_dir ? 0 : -NB_E_NOMEM;
 }
 
-/* Where it is staged: nothing that a stranger chose is in the name. */
-static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_err *err)
+/* Nothing that a stranger chose is in the name. */
+static void place_own(const char *bucket, const struct exec_job *job, struct far_record *r)
 {
-        struct far_record *r = &u->record;
         nb_auto_free char *repository = nb_asprintf("%s/%s", job->forge, job->repository);
-        nb_auto_free char *group = nb_strdup(job->ref);
         uint8_t hash[NB_SHA256_SIZE];
-        char id[17], label[FAR_LABEL_SIZE], group_label[FAR_LABEL_SIZE];
-        char *dash = group ? strrchr(group, '-') : NULL;
+        char id[17];
 
-        if (!repository || !group)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        if (dash && dash > group)
-                *dash = '\0';
+        if (!repository)
+                return;
         nb_sha256(repository, strlen(repository), hash);
         nb_hex(id, hash, 8);
-        far_label(job->ref, label);
-        far_label(group, group_label);
-        r->project = nb_strdup(u->far->cfg->vertex.project);
-        r->label = nb_strdup(label);
-        r->group = nb_strdup(group_label);
-        r->prefix = nb_asprintf("gs://%s/nbcid/%s/%s/%s/", u->far->cfg->vertex.bucket, id,
-                                job->commit, label);
+        r->prefix = nb_asprintf("gs://%s/nbcid/%s/%s/%s/", bucket, id, job->commit, r->label);
         r->input = r->prefix ? nb_asprintf("%sinput.ipynb", r->prefix) : NULL;
-        r->output = r->prefix ? far_output_url(r->prefix, 0) : NULL;
-        if (r->prefix && fill_workspace(u, job) < 0)
+        r->output = r->prefix ? far_output_url(r, 0) : NULL;
+}
+
+static void place_given(const struct exec_place *p, struct far_record *r)
+{
+        r->prefix = nb_strdup(p->prefix);
+        r->input = nb_strdup(p->input);
+        r->fixed_output = nb_strdup(p->output);
+        r->output = r->fixed_output ? far_output_url(r, 0) : NULL;
+        r->there = p->there;
+        r->newer_than = p->newer_than;
+}
+
+static void fill_labels(const char *ref, struct far_record *r)
+{
+        nb_auto_free char *group = nb_strdup(ref);
+        char *dash = group ? strrchr(group, '-') : NULL;
+        char label[FAR_LABEL_SIZE];
+
+        if (!group)
+                return;
+        if (dash && dash > group)
+                *dash = '\0';
+        far_label(ref, label);
+        r->label = nb_strdup(label);
+        far_label(group, label);
+        r->group = nb_strdup(label);
+}
+
+static int fill_record(struct far_run *u, const struct exec_job *job, struct nb_err *err)
+{
+        const struct nb_environment *e = job->environment;
+        struct far_record *r = &u->record;
+
+        r->project = nb_strdup(u->far->cfg->vertex.project);
+        fill_labels(job->ref, r);
+        if (!r->label || !r->group)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        if (job->place)
+                place_given(job->place, r);
+        else
+                place_own(u->far->cfg->vertex.bucket, job, r);
+        if (!job->place && r->prefix && fill_workspace(u, job) < 0)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         r->image = u->far->kind->image(u->far->cfg, job->environment, &r->why);
         r->timeout_us = job->timeout_us;
         r->max_output = job->max_output;
-        if (job->environment && job->environment->requirements && *job->environment->requirements) {
+        if (e && e->requirements && *e->requirements) {
                 r->note = nb_asprintf("its requirements are not installed here, the image must "
                                       "have them: %s",
-                                      job->environment->why ? job->environment->why : "");
+                                      e->why ? e->why : "");
                 if (!r->note)
                         return nb_fail(err, NB_E_NOMEM, "out of memory");
         }
-        return r->project && r->label && r->group && r->input && r->output
+        return r->project && r->prefix && r->input && r->output
                        ? 0
                        : nb_fail(err, NB_E_NOMEM, "out of memory");
 }

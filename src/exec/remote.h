@@ -121,6 +121,7 @@ int far_cancel(struct exec_run *run, struct nb_err *err);
 int far_collect(struct exec_run *run, int dirfd, struct nb_err *err);
 void far_release(struct exec_run *run);
 void far_forget(struct exec *base, const char *ref);
+bool far_idle(const struct exec *base);
 void far_sweep(struct exec *base, bool (*keep)(void *arg, const char *ref), void *arg);
 
 /* Pure: a label that names ref or its installation: lower case letters, digits,

@@ -163,6 +163,10 @@ static void put_workspace(struct nb_json_out *o, const struct far_plan *p)
         const char *notebook = p->job->notebook, *slash = strrchr(notebook, '/');
         nb_auto_free char *dir = NULL, *from = NULL;
 
+        if (p->job->place && p->job->place->cwd) {
+                vertex_put_cwd(o, enter, p->job->place->cwd);
+                return;
+        }
         if (p->workspace_kind == WORKSPACE_NONE)
                 return;
         dir = slash ? nb_strndup(notebook, (size_t)(slash - notebook)) : nb_strdup(".");
@@ -189,6 +193,7 @@ static void put_container(struct nb_json_out *o, const struct config_vertex *v,
         for (size_t i = 0; i < c.n; i++)
                 put_word(o, c.words[i], p);
         nb_json_close(o);
+        vertex_put_env(o, p->job->place);
         nb_json_close(o);
 }
 
@@ -239,12 +244,14 @@ static void put_labels(struct nb_json_out *o, const struct far_plan *p)
 {
         char commit[FAR_LABEL_SIZE], place[16];
 
-        far_label(p->job->commit, commit);
         nb_json_key(o, "labels");
         nb_json_open_object(o);
         nb_json_kv_str(o, "nbcid-attempt", p->label);
         nb_json_kv_str(o, "nbcid-instance", p->group);
-        nb_json_kv_str(o, "nbcid-commit", commit);
+        if (p->job->commit) {
+                far_label(p->job->commit, commit);
+                nb_json_kv_str(o, "nbcid-commit", commit);
+        }
         (void)nb_fmt(place, sizeof(place), "%u", p->place);
         nb_json_kv_str(o, "nbcid-place", place);
         nb_json_close(o);
@@ -255,7 +262,9 @@ int vertex_plan(const struct config_executor *cfg, const struct far_plan *p, str
 {
         const struct config_vertex *v = &cfg->vertex;
         nb_auto_free char *image = vertex_image(cfg, p->job->environment, NULL);
-        nb_auto_free char *full = nb_asprintf("%.8s %s", p->job->commit, p->job->notebook);
+        nb_auto_free char *full =
+                p->job->place ? nb_strdup(p->job->place->title)
+                              : nb_asprintf("%.8s %s", p->job->commit, p->job->notebook);
         nb_auto_free char *shown = full ? nb_utf8_cut(full, NAME_MAX_CHARS) : NULL;
         struct nb_json_out o = NB_JSON_OUT(ret);
 

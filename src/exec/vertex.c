@@ -391,5 +391,6 @@ const struct exec_ops exec_vertex_ops = {
         .collect = far_collect,
         .release = far_release,
         .forget = far_forget,
+        .idle = far_idle,
         .sweep = far_sweep,
 };

@@ -59,6 +59,9 @@ static void run_event(void *arg, struct exec_run *handle, const struct exec_even
         const struct run_result *r = ev->result;
 
         switch (ev->kind) {
+        case EXEC_WAITS:
+        case EXEC_SUBMITTED:
+                return;
         case EXEC_RUNNING:
                 flow_look_soon(u->flow);
                 return;

@@ -89,6 +89,34 @@ TEST(everything_about_a_job_is_explicit)
                            NULL});
 }
 
+TEST(a_submitters_own_place)
+{
+        const struct exec_place place = {
+                .title = "my_job", .folder = "gs://b/p/folder", .cwd = "gs://b/p/folder/sub"};
+        const struct exec_job job = {.ref = "my_job-1",
+                                     .place = &place,
+                                     .notebook = "a.ipynb",
+                                     .timeout_us = NB_US_PER_S};
+        struct config_executor c = config();
+        nb_auto_buf body = NB_BUF(1 << 16);
+        struct nb_err err;
+
+        CHECK_OK(far_vertex.plan(&c,
+                                 &(struct far_plan){.job = &job,
+                                                    .label = "my_job-1",
+                                                    .group = "my_job",
+                                                    .input = "gs://b/i",
+                                                    .output = "gs://b/o"},
+                                 &body, &err),
+                 &err);
+        CHECK(strstr(nb_buf_str(&body), "{\"displayName\":\"my_job\""));
+        CHECK(!strstr(nb_buf_str(&body), "nbcid-commit"));
+        CHECK(strstr(nb_buf_str(&body), "\"nbcid\",\"/gcs/b/p/folder/sub\",\".\","
+                                        "\"papermill\",\"/gcs/b/i\",\"/gcs/b/o\""));
+        CHECK(strstr(nb_buf_str(&body), "\"env\":[{\"name\":\"NBCID_INPUT_FOLDER\","
+                                        "\"value\":\"/gcs/b/p/folder\"}]"));
+}
+
 TEST(the_image_is_the_operators_then_the_notebooks_then_the_default)
 {
         static char old[] = "gcr.io/deeplearning-platform-release/tf-gpu.1-15:m43",
