@@ -16,7 +16,7 @@ FLOORS = [
     ["model", "config"],
     ["loop", "store", "git", "httpc", "gcp"],
     ["forge", "notebook", "runner", "check", "exec", "blob"],
-    ["flow", "web"],
+    ["flow", "web", "submit"],
     ["daemon"],
 ]
 # Calls within a floor, from left to right.
@@ -53,7 +53,7 @@ arpa/inet.h ctype.h dirent.h endian.h errno.h fcntl.h fenv.h float.h fnmatch.h f
 getopt.h glob.h grp.h inttypes.h iso646.h libgen.h limits.h link.h locale.h malloc.h math.h net/if.h netdb.h
 netinet/in.h netinet/tcp.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h signal.h spawn.h
 stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h
-string.h strings.h syslog.h threads.h time.h uchar.h unistd.h wchar.h
+string.h strings.h syslog.h termios.h threads.h time.h uchar.h unistd.h wchar.h
 algorithm cerrno charconv cinttypes climits cmath cstddef cstdint cstdio cstdlib cstring exception
 limits memory new optional sstream stdexcept string string_view utility variant vector
 """.split())
