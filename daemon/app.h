@@ -25,6 +25,7 @@ int cmd_serve(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_env(int argc, char **argv);
+int cmd_submit(int argc, char **argv);
 
 /* ---- parameters.c: JSON objects, as text; *all is owned, NULL is none yet ---- */
 

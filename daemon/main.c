@@ -24,6 +24,7 @@ static const struct {
         {"serve", "receive webhooks and run notebooks: the daemon", cmd_serve},
         {"config", "check the configuration", cmd_config},
         {"run", "run one notebook here", cmd_run},
+        {"submit", "run one notebook on a machine of Google Cloud", cmd_submit},
         {"env", "print or store what a notebook needs to be run again", cmd_env},
         {"check", "say what is wrong with notebooks, without running them", cmd_check},
         {"git-helper", NULL, cmd_git_helper},

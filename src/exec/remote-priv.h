@@ -91,6 +91,7 @@ enum far_stage {
 };
 
 struct far_item;    /* on the pool */
+struct far_record;
 struct far_staging; /* the rest of the checkout on its way */
 
 struct far_place { /* owned */

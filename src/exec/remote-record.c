@@ -57,7 +57,7 @@ int far_record_write(const struct far_record *r, const struct far_place *places,
                 nb_json_kv_str(&o, "workspace_dir", r->workspace_dir);
         }
         if (r->fixed_output)
-                nb_json_kv_str(&o, "output", r->fixed_output);
+                nb_json_kv_str(&o, "fixed_output", r->fixed_output);
         if (r->there)
                 nb_json_kv_bool(&o, "there", true);
         if (r->newer_than)
@@ -154,7 +154,7 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         read_where(dir, &rec);
         if (!take_place(nb_json_index(places, rec.place), &rec.here))
                 return not_ours(dir, err);
-        (void)take(o, "output", &rec.fixed_output);
+        (void)take(o, "fixed_output", &rec.fixed_output);
         rec.output = far_output_url(&rec, rec.place);
         if (!rec.output)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");

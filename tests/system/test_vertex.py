@@ -555,14 +555,16 @@ def stopped_in_the_middle(make):
         assert w.stop() == 0
 
 
-main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
-      duplicates_are_ended, trouble_on_the_way, ends_of_jobs, no_machine_tries_the_next,
-      what_was_taken_away_left_nothing_to_be_believed, no_machine_anywhere,
-      killed_on_the_way_to_another_machine, a_page_may_be_empty_and_not_the_last,
-      the_rest_of_the_checkout_goes_along, a_checkout_over_the_limit,
-      killed_while_it_is_staged, what_the_container_wrote, each_trouble_has_its_class,
-      odd_names_beside_the_output_go_too, cancelled, cancelled_while_there_is_no_room,
-      killed_at_any_moment, killed_while_it_runs, stopped_in_the_middle,
-      a_job_that_does_not_end_is_not_forgotten, cancelled_while_nothing_can_be_asked,
-      another_project_in_the_configuration, an_output_over_the_limit_is_the_notebooks_fault,
-      a_result_is_waited_for])
+if __name__ == '__main__':
+    main([the_main_job, no_image_is_the_notebooks_fault, a_lost_answer_is_looked_for,
+          duplicates_are_ended, trouble_on_the_way, ends_of_jobs,
+          no_machine_tries_the_next, what_was_taken_away_left_nothing_to_be_believed,
+          no_machine_anywhere, killed_on_the_way_to_another_machine,
+          a_page_may_be_empty_and_not_the_last, the_rest_of_the_checkout_goes_along,
+          a_checkout_over_the_limit, killed_while_it_is_staged,
+          what_the_container_wrote, each_trouble_has_its_class,
+          odd_names_beside_the_output_go_too, cancelled,
+          cancelled_while_there_is_no_room, killed_at_any_moment, killed_while_it_runs,
+          stopped_in_the_middle, a_job_that_does_not_end_is_not_forgotten,
+          cancelled_while_nothing_can_be_asked, another_project_in_the_configuration,
+          an_output_over_the_limit_is_the_notebooks_fault, a_result_is_waited_for])
