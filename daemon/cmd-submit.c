@@ -266,8 +266,18 @@ static void put_result(struct nb_json_out *o, const struct run_result *r)
         put_machine(o, &r->machine);
 }
 
-static const char *state_of(const struct submit_end *e)
+static bool asked_wrongly(const struct nb_err *err)
 {
+        return err->code == NB_E_INVALID || err->code == NB_E_NOTFOUND || err->code == NB_E_LIMIT ||
+               err->code == NB_E_DENIED;
+}
+
+static const char *state_of(const struct submit_end *e, const struct nb_err *err)
+{
+        if (!e && err->code == NB_E_CANCELLED)
+                return job_state_name(JOB_CANCELLED);
+        if (!e && !asked_wrongly(err))
+                return job_state_name(JOB_ERRORED);
         if (!e || e->outcome == SUBMIT_UNCHECKED)
                 return "refused";
         if (e->outcome == SUBMIT_LEFT)
@@ -282,7 +292,7 @@ static void print_json(const struct submit_end *e, const struct nb_err *err)
         struct nb_json_out o = NB_JSON_OUT(&b);
 
         nb_json_open_object(&o);
-        nb_json_kv_str(&o, "state", state_of(e));
+        nb_json_kv_str(&o, "state", state_of(e, err));
         if (!e) {
                 nb_json_kv_str(&o, "class", nb_errc_policy(err->code)->name);
                 nb_json_kv_str(&o, "reason", err->msg);
@@ -351,12 +361,6 @@ static int status_of(const struct submit_end *e, const struct terminal *t)
 }
 
 /* ---- */
-
-static bool asked_wrongly(const struct nb_err *err)
-{
-        return err->code == NB_E_INVALID || err->code == NB_E_NOTFOUND || err->code == NB_E_LIMIT ||
-               err->code == NB_E_DENIED;
-}
 
 static int submit_all(struct asked *a, struct submit_end *end, int *ret_status, struct nb_err *err)
 {

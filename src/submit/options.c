@@ -44,9 +44,8 @@ static int choose_executor(struct submit *s, struct nb_err *err)
                 s->cfg.vertex.n_fallbacks = 0;
         s->cfg.vertex.workspace = WORKSPACE_NONE; /* the folder, if any, is sent before */
         s->far = nb_streq(x->kind, "vertex");
-        if (s->own) { /* these two are not said yet */
+        if (s->own) /* these two are not said yet */
                 s->cfg.vertex.project = s->cfg.vertex.bucket = NULL;
-        }
         return 0;
 }
 

@@ -256,8 +256,10 @@ static int finish(struct submit *s, struct submit_end *ret, struct nb_err *err)
         cleaned = r < 0 ? 0 : clean(s, &why); /* what cannot be written stays where it is */
         if (cleaned < 0)
                 submit_tell(s, SUBMIT_CLEANING, why.msg);
+        if (r < 0 && s->far)
+                return nb_fail(err, NB_E_IO, "it is at %s: %s", s->far_output, err->msg);
         if (r < 0)
-                return s->far ? nb_wrap(err, r, "it is at %s", s->far_output) : r;
+                return nb_fail(err, NB_E_IO, "%s", err->msg);
         ret->outcome = SUBMIT_ENDED;
         ret->output = r == 1 ? nb_strdup(s->output) : NULL;
         ret->result = s->result;

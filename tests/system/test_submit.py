@@ -824,7 +824,7 @@ def the_disk_is_read_only_at_the_end(m, g):
     running(g)
     os.rmdir(m.path('out'))
     done = m.end(proc)
-    assert done.status in (2, 3), done
+    assert done.status == 3, done
     where = re.search(rf'it is at gs://{BUCKET}/(\S+output.ipynb)', done.err)
     assert where and where[1] in m.objects(), done
 
