@@ -418,7 +418,9 @@ class Containers(WithCloud):
                 (("papermill", files[0], "/tmp/out.ipynb"), 1, "neither gs://"),
                 (("papermill", files[0] + "x", files[1]), 1, "No such object"),
                 (("papermill", *files, "-k", "local-pytorch"), 1, "No such kernel"),
-                (("sh", "-c", "true"), 127, "not found"), ((), 127, "not found")]:
+                (("sh", "x.sh"), 127, "takes -c only"), (("sh", "-c", "exit 3"), 3, ""),
+                (("sh", "-c", "papermill $1 $2", "sh", files[0], "/etc/x"), 1, ""),
+                (("bash", "-c", "true"), 127, "not found"), ((), 127, "not found")]:
             job = self.run_job(*args)
             self.assertIn(f"non-zero status of {code}.", job["error"]["message"], args)
             said = json.dumps(self.entries(job))
