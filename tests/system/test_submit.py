@@ -733,7 +733,7 @@ def a_project_without_jobs(m, g):
     m.write('train.ipynb', named('1'))
     done = m.submit('--input-notebook', 'train.ipynb', '--json')
     assert done.status == 3 and 'aiplatform.customJobs.create' in done.err, done
-    assert done.json['class'] == 'infrastructure', done
+    assert done.json['class'] == 'permission', done
     m.nothing_left()
 
 
