@@ -236,7 +236,7 @@ def curl(g, tmp, token):
     start = time.monotonic()
     proc = subprocess.Popen(['curl', '-Z', '--parallel-immediate', '--parallel-max',
                              str(CONNECTIONS_MAX), '-K', config], stdout=subprocess.DEVNULL,
-                            env={**os.environ, 'no_proxy': '*'})
+                            stderr=subprocess.DEVNULL, env={**os.environ, 'no_proxy': '*'})
     _, status, usage = os.wait4(proc.pid, 0)
     proc.returncode = os.waitstatus_to_exitcode(status)
     assert proc.returncode == 0, f'curl: {proc.returncode}'
@@ -256,9 +256,11 @@ class Front:
         port = 20000 + os.getpid() % 20000
         self.url = f'https://localhost:{port}'
         self.proc = subprocess.Popen(
-            ['nghttpx', '--conf=/dev/null', '--no-ocsp', f'-f127.0.0.1,{port}', f'-b127.0.0.1,{g.proc.port}',
-             f'--accesslog-file={self.log}', '--accesslog-format=$remote_port $alpn', '--workers=1',
-             self.key, self.ca], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            ['nghttpx', '--conf=/dev/null', '--no-ocsp', f'-f127.0.0.1,{port}',
+             f'-b127.0.0.1,{g.proc.port}', '--frontend-http2-window-size=1M',
+             '--frontend-http2-connection-window-size=16M', f'--accesslog-file={self.log}',
+             '--accesslog-format=$remote_port $alpn', '--workers=1', self.key, self.ca],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         harness.wait_for('nghttpx', lambda: self.listens(port), 30)
 
     @staticmethod

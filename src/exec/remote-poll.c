@@ -249,7 +249,9 @@ static void on_get(void *arg, const struct http_in *resp, const struct gcp_error
         x->poll.n_gets--;
         if (err && e && e->http == 404)
                 far_finish(u, u->cancel_asked ? CLASS_CANCELLED : CLASS_LOST,
-                           "the job was deleted by somebody else before it had told its result");
+                           "the job was deleted by somebody else before it had told its result; "
+                           "run it "
+                           "again, and let nobody delete jobs that have not ended");
         else if (!err)
                 tree = far_read_body(resp, NULL);
         if (tree && x->kind->read(nb_json_root(tree), &j))

@@ -136,13 +136,6 @@ def a_notebook_over_the_limit(make):
         nothing_there(g)
 
 
-def an_output_over_the_limit(make):
-    with world(make, limits='retries = 0\nmax_output = "1MiB"') as (g, w, repo):
-        check(one(w, repo, notebook('print("x" * (3 << 20))')), 'errored', 'infrastructure',
-              'bytes', 'max_output')
-        nothing_left(g, w)
-
-
 def an_output_that_another_writer_replaced(make):
     with world(make) as (g, w, repo):
         done = json.loads(notebook('print("I was never sent")'))
@@ -195,6 +188,6 @@ def nothing_left(g, w):
 main([keys_that_are_not_keys, a_key_that_was_taken_back, a_project_that_is_not_ours,
       a_bucket_of_another_project, a_bucket_that_is_not_there, names_that_are_no_buckets,
       notebooks_with_odd_names, images_with_shell_text, a_notebook_over_the_limit,
-      an_output_over_the_limit, an_output_that_another_writer_replaced,
+      an_output_that_another_writer_replaced,
       an_input_that_another_writer_put_there, a_job_deleted_behind_our_back,
       a_clock_that_is_wrong_by_an_hour])
