@@ -29,8 +29,8 @@ from google_world import BUCKET  # noqa: E402
 
 # jobs
 JOBS, A_PUSH = 10_000, 20
-SETTLE, WINDOW = 60, 180
-ENDS, ENDS_A_SECOND = 120, 1  # as many as Google's quota lets be submitted
+SETTLE, WINDOW = 60, 120
+ENDS, ENDS_A_SECOND = 80, 1  # as many as Google's quota lets be submitted
 RATE_MAX, RSS_MAX, CPU_MAX = 2.0, 64, 2.0
 # staging
 NOTEBOOKS, NOTEBOOK, ROUNDS = 1000, 1_000_000, 3
@@ -102,6 +102,11 @@ def count_jobs(w, state):
         db.close()
 
 
+def created(g):
+    ops = g.control('GET', 'stats?op=vertex.customJobs.create')['ops']
+    return sum(n.get('200', 0) for n in ops.values())
+
+
 def submit_all(g, w):
     """Real pushes, until all jobs run: seconds it took."""
     repo = harness.Repo(w)
@@ -116,6 +121,10 @@ def submit_all(g, w):
             last = now // 1000
             note(f'{now} jobs run, RSS {memory(w.proc.pid)[0]:.1f} MiB')
         assert time.monotonic() - began < 3600, 'jobs are not submitted'
+        time.sleep(2)
+    # A job of ours runs from the moment that its executor has it, which may be still staging.
+    while created(g) < JOBS:
+        assert time.monotonic() - began < 3600, 'jobs are not created'
         time.sleep(2)
     return time.monotonic() - began
 
@@ -186,15 +195,15 @@ def jobs(build):
         ready = time.monotonic() - start
         rows.append(row('after kill -9 and start', watch(g, w, WINDOW)))
         total = len(g.jobs())
-    finally:
+        limit(total == JOBS, f'{total} jobs were created for {JOBS} notebooks')
+        table(['', f'requests/s (at most {RATE_MAX:g})', 'most in one second',
+               f'MiB of RSS, most (at most {RSS_MAX})', f'CPU of a core (at most {CPU_MAX:g} %)',
+               f'requests in {WINDOW} s'], rows)
+        print(f'Submitted in {taken:.0f} s; most RSS until then {peak:.1f} MiB. Ready {ready:.1f} s '
+              f'after kill -9; {total} jobs created for {JOBS} notebooks.', flush=True)
+    finally:  # some minutes: each job has a workspace
         w.close()
         g.close()
-    limit(total == JOBS, f'{total} jobs were created for {JOBS} notebooks')
-    table(['', f'requests/s (at most {RATE_MAX:g})', 'most in one second',
-           f'MiB of RSS, most (at most {RSS_MAX})', f'CPU of a core (at most {CPU_MAX:g} %)',
-           f'requests in {WINDOW} s'], rows)
-    print(f'Submitted in {taken:.0f} s; most RSS until then {peak:.1f} MiB. Ready {ready:.1f} s '
-          f'after kill -9; {total} jobs created for {JOBS} notebooks.')
 
 
 # ---- a thousand notebooks ----

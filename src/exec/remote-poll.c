@@ -18,9 +18,9 @@
 
 #include "remote-priv.h"
 
-/* A request each, on average: 2 a second, and 10 in the shortest pause between
+/* A request each, on average: under 2 a second, and 10 in the shortest pause between
  * two looks.  As many may be sent at once when there were none before. */
-#define PACE_US (500 * NB_US_PER_MS)
+#define PACE_US (600 * NB_US_PER_MS)
 #define BURST 10
 #define PAGES_MAX 10000 /* a list that does not end is none */
 #define CHAINS_MIN 64
@@ -81,6 +81,12 @@ static struct far_run *watched(struct far_poll *p, const char *label)
         return u;
 }
 
+static void set_missing(struct far_run *u, bool missing)
+{
+        u->far->poll.n_missing += (unsigned)missing - (unsigned)u->missing;
+        u->missing = missing;
+}
+
 void far_unwatch(struct far_run *u)
 {
         struct far_poll *p = &u->far->poll;
@@ -88,6 +94,7 @@ void far_unwatch(struct far_run *u)
 
         if (u->stage == FAR_WATCH && u->call)
                 p->n_gets--;
+        set_missing(u, false);
         if (!u->watched)
                 return;
         at = chain_of(p, u->record.label);
@@ -172,7 +179,7 @@ void far_watch(struct far_run *u)
         u->stage = FAR_WATCH;
         u->since = p->round;
         u->state = FAR_WAITING;
-        u->missing = false;
+        set_missing(u, false);
         /* Ten thousand of these are in flight, and the record has it. */
         free(NB_TAKE(u->record.here.body));
         if (!p->group) /* one for all: of this installation */
@@ -244,7 +251,7 @@ static void on_get(void *arg, const struct http_in *resp, const struct gcp_error
         struct far_job j;
 
         u->call = NULL;
-        u->missing = false;
+        set_missing(u, false);
         u->seen = x->poll.round;
         x->poll.n_gets--;
         if (err && e && e->http == 404)
@@ -261,7 +268,7 @@ static void on_get(void *arg, const struct http_in *resp, const struct gcp_error
 
 static struct far_run *next_missing(const struct far *x)
 {
-        if (x->poll.n_gets >= FAR_GETS)
+        if (x->poll.n_missing == 0 || x->poll.n_gets >= FAR_GETS)
                 return NULL;
         for (struct far_run *u = x->runs; u; u = u->next)
                 if (u->missing && u->stage == FAR_WATCH && !u->call)
@@ -280,7 +287,7 @@ static void get_one(struct far_run *u)
                      on_get, u, &u->call, &err) == 0)
                 x->poll.n_gets++;
         else
-                u->missing = false; /* the next look says it again */
+                set_missing(u, false); /* the next look says it again */
 }
 
 /* ---- all at once ---- */
@@ -302,7 +309,7 @@ static void take_listed(struct far *x, const struct nb_json *v)
                 return;
         }
         u->seen = x->poll.round;
-        u->missing = false;
+        set_missing(u, false);
         take(u, &j);
 }
 
@@ -310,7 +317,7 @@ static void look_ended(struct far *x)
 {
         for (struct far_run *u = x->runs; u; u = u->next)
                 if (u->stage == FAR_WATCH && u->since < x->poll.round && u->seen < x->poll.round)
-                        u->missing = true;
+                        set_missing(u, true);
         again(x, false);
 }
 

@@ -52,7 +52,7 @@ struct far_poll {
         char *token;               /* of the next page, or NULL */
         uint64_t round, began_us, due_us, pause_us;
         uint64_t paid_us; /* when the requests so far are paid for */
-        unsigned pages, n_gets;
+        unsigned pages, n_gets, n_missing;
         bool looking;          /* between the first page and the last */
         bool changed, trouble; /* trouble: said once */
         bool got;              /* the last request was for one job */
