@@ -133,9 +133,9 @@ static void submit_refused(struct far_run *u, const struct gcp_error *e, const s
                 far_find_begin(u);
         else if (why == FAR_NO_ROOM && !u->cancel_asked && far_place_next(u, e->message))
                 return;
-        else if (err->code == NB_E_BUSY)
-                pause_submit(u, why, err);
-        else if ((err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) && u->tries < UPLOAD_TRIES)
+        else if (err->code == NB_E_BUSY ||
+                 ((err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) &&
+                  u->tries < UPLOAD_TRIES))
                 pause_submit(u, why, err);
         else if (err->code == NB_E_DENIED && !u->cancel_asked)
                 may_not(u, err);
