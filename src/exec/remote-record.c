@@ -146,8 +146,8 @@ int far_record_read(const char *dir, struct far_record *ret, struct nb_err *err)
         places = nb_json_get(o, "places");
         rec.n_places = (unsigned)nb_json_size(places);
         if (!take(o, "project", &rec.project) || !take(o, "prefix", &rec.prefix) ||
-            !take(o, "input", &rec.input) || !take(o, "output", &rec.output) ||
-            !take(o, "label", &rec.label) || !take(o, "group", &rec.group) || rec.n_places == 0 ||
+            !take(o, "input", &rec.input) || !take(o, "label", &rec.label) ||
+            !take(o, "group", &rec.group) || rec.n_places == 0 ||
             !nb_json_int(nb_json_get(o, "timeout_us"), &timeout) ||
             !nb_json_int(nb_json_get(o, "max_output"), &max) || timeout < 0 || max < 0)
                 return not_ours(dir, err);
