@@ -22,9 +22,10 @@ import tempfile
 import time
 import urllib.request
 
+from google_world import BUCKET, PROJECT, REGION, Google
 from harness import SLOW, notebook, wait_for
 from harness import main as run_tests
-from test_vertex import BUCKET, IMAGE, OURS, PROJECT, REGION, Google
+from test_vertex import IMAGE, OURS
 
 DEFAULT_BUCKET = f'{PROJECT}-notebook-training'
 OTHER = 'docker.io/acme/notebooks:1'
