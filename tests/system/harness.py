@@ -371,10 +371,12 @@ def main(tests):
     p.add_argument('nbcid')
     p.add_argument('--wrapper', default='', help='words before nbcid, e.g. "valgrind -q"')
     p.add_argument('--keep', action='store_true', help='keep the directory of a failed test')
+    p.add_argument('--part', default='1/1', help='K/N: of N parts, the tests of the Kth')
     p.add_argument('names', nargs='*')
     o = p.parse_intermixed_args()
     failed = n = 0
-    for test in tests:
+    k, parts = map(int, o.part.split('/'))
+    for test in tests[k - 1::parts]:
         if o.names and not any(w in test.__name__ for w in o.names):
             continue
         n += 1
