@@ -53,6 +53,8 @@ int notebook_read_head(const char *name, const char *p, size_t n, uint64_t max_b
 struct notebook_verdict {   /* owned; done with notebook_verdict_done() */
         int64_t cells;      /* code cells with source that would run */
         int64_t executed;   /* of them, with an execution_count */
+        int64_t missing;    /* of them, without one, and no SystemExit as below before it */
+        bool stopped;       /* metadata.papermill.exception, and no such SystemExit */
         int64_t error_cell; /* 1-based over all cells, of the first unexpected error; 0: none */
         char *ename, *evalue;
 };

@@ -138,6 +138,18 @@ int far_prepare(struct far_run *u, const struct exec_job *job, char *record_take
 
 /* ---- after ---- */
 
+/* Runners other than papermill leave what it wrote before it was sent. */
+static bool stopped_before(int dir)
+{
+        nb_auto_buf text = NB_BUF(NOTEBOOK_BYTES);
+        struct notebook_verdict v = {0};
+        bool stopped = nb_read_file(dir, "input.ipynb", &text, NULL) == 0 &&
+                       notebook_judge(nb_buf_str(&text), text.len, &v, NULL) == 0 && v.stopped;
+
+        notebook_verdict_done(&v);
+        return stopped;
+}
+
 static void look_run(struct loop_work *w)
 {
         struct far_item *i = (struct far_item *)w;
@@ -158,6 +170,8 @@ static void look_run(struct loop_work *w)
                 i->r = notebook_judge(nb_buf_str(&text), text.len, &i->verdict, &i->err);
         if (i->r == 0 && i->has_output)
                 i->r = far_same(dir, nb_buf_str(&text), text.len, &i->err);
+        if (i->r == 0 && i->verdict.stopped && i->verdict.missing == 0 && stopped_before(dir))
+                i->verdict.stopped = false;
 }
 
 static void conclude(struct far_run *u, enum run_class class, const char *fmt, ...)
@@ -195,6 +209,21 @@ static void conclude_bad(struct far_run *u, const struct far_item *i)
                          u->end.reason);
 }
 
+/* The job says that it succeeded; does the notebook?  false: it does. */
+static bool conclude_unfinished(struct far_run *u, const struct notebook_verdict *v)
+{
+        if (v->missing > 0)
+                conclude(u, CLASS_INFRASTRUCTURE,
+                         "the job succeeded, but only %lld of the %lld cells ran; does its command "
+                         "end when the notebook does?",
+                         (long long)v->executed, (long long)v->cells);
+        else if (v->stopped)
+                conclude(u, CLASS_INFRASTRUCTURE,
+                         "the job succeeded, but papermill has noted that an exception ended the "
+                         "notebook; does its command tell papermill's exit status?");
+        return v->missing > 0 || v->stopped;
+}
+
 /* It passed, on another machine than it was to have. */
 static void conclude_elsewhere(struct far_run *u)
 {
@@ -228,9 +257,8 @@ static void conclude_all(struct far_run *u, struct far_item *i)
                          "the job succeeded, but left no notebook at %s; does its command write "
                          "{output}?",
                          u->record.output);
-        } else if (u->end.must && v->cells > 0 && v->executed == 0) {
-                conclude(u, CLASS_INFRASTRUCTURE,
-                         "the job succeeded, but none of the %lld cells ran", (long long)v->cells);
+        } else if (u->end.must && conclude_unfinished(u, v)) {
+                return;
         } else if (u->end.look && !u->end.must && u->end.class == CLASS_CELL_ERROR) {
                 conclude_bad(u, i);
         } else if (u->end.class == CLASS_PASSED && u->record.history) {

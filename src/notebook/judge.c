@@ -23,7 +23,10 @@ struct judging {
         struct raised cell;   /* the first of the cell, whose tags may come later */
         struct raised first;  /* of the notebook ... */
         int64_t first_cell;   /* ... and its cell */
-        int64_t cells, executed;
+        int64_t cells, executed, missing;
+        bool exits;  /* the cell at hand ended the notebook early and well ... */
+        bool exited; /* ... or one before did */
+        bool exception;
 };
 
 static void raised_done(struct raised *x)
@@ -65,6 +68,8 @@ static int on_value(void *arg, enum walk_member m, const struct walk_value *v, s
 
         if (m == WALK_ALLOW_ERRORS)
                 j->allow_errors = v->type == WALK_BOOL && v->yes;
+        else if (m == WALK_PAPERMILL_EXCEPTION)
+                j->exception = v->type == WALK_BOOL && v->yes;
         else if (m == WALK_OUTPUT_TYPE)
                 j->output.is = v->type == WALK_STRING && text_is(v->s, v->n, "error");
         else if (m == WALK_ENAME)
@@ -83,7 +88,9 @@ static bool is_clean_exit(const struct raised *x)
 
 static void end_output(struct judging *j)
 {
-        if (j->output.is && !j->cell.is && !is_clean_exit(&j->output))
+        if (j->output.is && is_clean_exit(&j->output))
+                j->exits = true;
+        else if (j->output.is && !j->cell.is)
                 raised_move(&j->cell, &j->output);
         raised_done(&j->output);
 }
@@ -95,11 +102,14 @@ static void end_cell(struct judging *j)
         if (walk_cell_runs(c)) {
                 j->cells++;
                 j->executed += c->counted;
+                j->missing += !c->counted && !j->exited;
+                j->exited = j->exited || (j->exits && c->counted);
                 if (j->cell.is && !c->raises && !j->first.is) {
                         raised_move(&j->first, &j->cell);
                         j->first_cell = c->number;
                 }
         }
+        j->exits = false;
         raised_done(&j->cell);
 }
 
@@ -129,7 +139,10 @@ int notebook_judge(const char *p, size_t n, struct notebook_verdict *ret, struct
         r = walk_notebook("the executed notebook", p, n, UINT64_MAX, &ops, &j, &j.walk, err);
         if (r < 0)
                 return r;
-        v = (struct notebook_verdict){.cells = j.cells, .executed = j.executed};
+        v = (struct notebook_verdict){.cells = j.cells,
+                                      .executed = j.executed,
+                                      .missing = j.missing,
+                                      .stopped = j.exception && !j.exited};
         if (j.first.is && !j.allow_errors) {
                 /* a kernel may leave either out */
                 if (!j.first.ename || !j.first.ename[0]) {

@@ -42,7 +42,9 @@ enum walk_member {
         WALK_REQUIREMENTS_LOCK, /* metadata.requirements_lock */
         WALK_ENV,               /* metadata.env */
         WALK_ENV_CONTAINER,
-        WALK_CONTAINER,       /* metadata.container */
+        WALK_CONTAINER, /* metadata.container */
+        WALK_PAPERMILL, /* metadata.papermill */
+        WALK_PAPERMILL_EXCEPTION,
         WALK_PYTHON_PACKAGES, /* metadata.python_packages */
         WALK_PYTHON_PACKAGE,  /* an item of it */
         WALK_PYTHON_PACKAGE_NAME,

@@ -54,6 +54,12 @@ def run_cell(client, cell, index):
     return error
 
 
+def exits_well(cell):
+    """papermill's rule: sys.exit(0) ends a notebook early, and is no failure."""
+    errors = [o for o in cell.outputs if o.output_type == "error"]
+    return bool(errors) and all(o.ename == "SystemExit" and o.evalue in ("", "0") for o in errors)
+
+
 def run(notebook, order):
     """Whether all cells ran."""
     about = notebook.metadata["papermill"]
@@ -68,6 +74,8 @@ def run(notebook, order):
             save(notebook, order["output"])
             if error:
                 about["exception"] = True
+                if exits_well(cell):
+                    return True
                 print(str(error), file=sys.stderr, flush=True)
                 return False
     return True

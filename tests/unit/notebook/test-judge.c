@@ -155,6 +155,54 @@ TEST(errors_without_words)
                    1, 1, 1, "Error", "");
 }
 
+static void check_ending(const char *p, int missing, bool stopped)
+{
+        struct notebook_verdict v;
+        struct nb_err err = {0};
+
+        if (notebook_judge(p, strlen(p), &v, &err) < 0)
+                FAIL("%s: %s", p, err.msg);
+        if (v.missing != missing || v.stopped != stopped)
+                FAIL("%s: %lld missing, %s", p, (long long)v.missing,
+                     v.stopped ? "stopped" : "not stopped");
+        notebook_verdict_done(&v);
+}
+
+#define EXCEPTION(value) "\"papermill\":{\"exception\":" value "}"
+#define OTHERS \
+        CELL("null", "", "", "\"\"") \
+        "," CELL("null", "\"tags\":[\"skip-execution\"]", "", \
+                 "\"x\"") ",{\"cell_type\":" \
+                          "\"markdown\",\"metadata\":{},\"source\":\"x\"}"
+
+TEST(notebooks_that_did_not_come_to_their_end)
+{
+        check_ending(NB(CELL("1", "", "", "\"x\"") "," OTHERS, EXCEPTION("null")), 0, false);
+        check_ending(NB(CELL("1", "", "", "\"x\"") "," CELL("null", "", "", "\"y\""), ""), 1,
+                     false);
+        check_ending(NB(CELL("1", "", "", "\"x\""), EXCEPTION("true")), 0, true);
+        check_ending(NB(CELL("1", "", "", "\"x\""), EXCEPTION("\"x\"")), 0, false);
+        check_ending(NB(CELL("1", "", "", "\"x\""), "\"papermill\":7"), 0, false);
+        /* papermill notes an exception there too, and succeeds. */
+        check_ending(NB(CELL("1", "", ERROR("SystemExit", "0"), "\"x\"") "," CELL("null", "", "",
+                                                                                  "\"y\""),
+                        EXCEPTION("true")),
+                     0, false);
+        check_ending(NB(CELL("null", "", "", "\"w\"") "," CELL("2", "", ERROR("SystemExit", ""),
+                                                               "\"x\"") "," CELL("null", "", "",
+                                                                                 "\"y\""),
+                        ""),
+                     1, false);
+        check_ending(NB(CELL("1", "", ERROR("SystemExit", "1"), "\"x\"") "," CELL("null", "", "",
+                                                                                  "\"y\""),
+                        EXCEPTION("true")),
+                     1, true);
+        check_ending(NB(CELL("null", "", ERROR("SystemExit", "0"), "\"x\"") "," CELL("null", "", "",
+                                                                                     "\"y\""),
+                        ""),
+                     2, false);
+}
+
 TEST(texts_are_cleaned)
 {
         CHECK_TEXT(NB(CELL("1", "", ERROR("E\\u001b\\nF", "a\\u0000b\\u001b[1m\\nc\\td"), "\"x\""),
