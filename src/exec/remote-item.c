@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <nbcid/fs.h>
 #include <nbcid/log.h>
@@ -69,6 +70,26 @@ static int inject(const struct far_item *i, int from, int to, struct nb_err *err
         return nb_write_file(to, "input.ipynb", nb_buf_str(&done), done.len, 0600, false, err);
 }
 
+static int sync_one(int dir, const char *name, const char *dir_name, struct nb_err *err)
+{
+        nb_auto_fd int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+
+        return fd >= 0 && fsync(fd) == 0
+                       ? 0
+                       : nb_fail_errno(err, errno, "flush %s/%s to the disk", dir_name, name);
+}
+
+/* The record says what there is, so that comes first; then the directory that
+ * both are in. */
+static int write_record(const struct far_item *i, int to, struct nb_err *err)
+{
+        int r = i->there && !i->parameters ? 0 : sync_one(to, "input.ipynb", i->dir, err);
+
+        if (r == 0)
+                r = nb_write_file(to, "record.json", i->text, strlen(i->text), 0600, true, err);
+        return r < 0 ? r : sync_one(to, "..", i->dir, err);
+}
+
 static void prepare_run(struct loop_work *w)
 {
         struct far_item *i = (struct far_item *)w;
@@ -82,8 +103,7 @@ static void prepare_run(struct loop_work *w)
         else if (!i->there)
                 i->r = nb_link_or_copy(from, i->notebook, to, "input.ipynb", &i->err);
         if (i->r == 0)
-                i->r = nb_write_file(to, "record.json", i->text, strlen(i->text), 0600, true,
-                                     &i->err);
+                i->r = write_record(i, to, &i->err);
 }
 
 static void prepare_done(struct loop_work *w)

@@ -5,8 +5,8 @@
  *
  * A job that found no machine has ended; the next one has the same label, and
  * its place as another, so that each is found again by both.  Which place it is
- * is in a file, which need not reach the disk: whoever lost it finds the job
- * that ended, and comes to the same place again, where it looks first.
+ * is in a file that is on the disk before anything is sent there: one that was
+ * refused at the place before has left no job to lead here again.
  */
 
 #include <fcntl.h>
@@ -140,7 +140,7 @@ static int save_place(const struct far_run *u, unsigned place, struct nb_err *er
         nb_auto_free char *path = nb_asprintf("%s/place", u->dir);
         nb_auto_free char *text = nb_asprintf("%u\n%s", place, u->record.history);
 
-        return path && text ? nb_write_file(AT_FDCWD, path, text, strlen(text), 0600, false, err)
+        return path && text ? nb_write_file(AT_FDCWD, path, text, strlen(text), 0600, true, err)
                             : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
@@ -169,6 +169,7 @@ bool far_place_next(struct far_run *u, const char *text)
                NB_F_STR("why", text));
         free(u->name);
         u->name = NULL;
+        far_save_job(u, false);
         u->end = (struct far_end){0};
         u->tries = u->finds = u->losses = 0;
         if (u->attached)

@@ -13,7 +13,8 @@
  *   place           which of the places in the record it has come to, and why;
  *                   none: the first
  *   job-PLACE       the job's name, once it is known: the service's lists may
- *                   lag behind, and a job that was deleted is not begun again
+ *                   lag behind, and a job that was deleted is not begun again;
+ *                   and the generation of what was staged
  *   executed.ipynb, log.txt   for collect()
  */
 
@@ -90,7 +91,7 @@ enum far_stage {
         FAR_TOLD,
 };
 
-struct far_item;    /* on the pool */
+struct far_item; /* on the pool */
 struct far_record;
 struct far_staging; /* the rest of the checkout on its way */
 
@@ -209,7 +210,7 @@ bool far_may_send(struct far_run *u);
 void far_sent(struct far_run *u);
 /* What the job is called, and whether it is over, for a later process. */
 void far_save_job(const struct far_run *u, bool ended);
-/* The three lines of the file "job-PLACE"; *ret_name NULL when there is none. */
+/* The three lines of the file "job-PLACE"; *ret_name NULL when it is not known. */
 void far_read_job(const char *dir, unsigned place, char **ret_name, int64_t *ret_generation,
                   bool *ret_ended);
 

@@ -197,7 +197,8 @@ int far_record_read_place(const char *dir, struct far_record *r, struct nb_err *
         return 0;
 }
 
-/* Without it a later process asks for the label; so this need not be on disk. */
+/* Without it a later process asks for the label; so this need not be on disk.
+ * Before there is a job it says how old the input is, which its output must not be. */
 void far_save_job(const struct far_run *u, bool ended)
 {
         nb_auto_free char *path = nb_asprintf("%s/job-%u", u->dir, u->record.place);
@@ -229,9 +230,9 @@ void far_read_job(const char *dir, unsigned place, char **ret_name, int64_t *ret
                 return;
         p = nb_buf_str(&text);
         n = strcspn(p, "\n");
-        if (n == 0 || p[n] != '\n')
+        if (p[n] != '\n')
                 return;
-        *ret_name = nb_strndup(p, n);
+        *ret_name = n > 0 ? nb_strndup(p, n) : NULL;
         p += n + 1;
         number = nb_strndup(p, strcspn(p, "\n"));
         (void)nb_parse_i64(number, 0, INT64_MAX, ret_generation, NULL);

@@ -26,7 +26,9 @@ static void on_uploaded(void *arg, const struct blob_object *o, const struct nb_
                 far_finish(u, far_error_class(err), err->msg);
                 return;
         }
-        u->input_generation = o ? o->generation : 0;
+        if (o)
+                u->input_generation = o->generation;
+        far_save_job(u, false);
         u->tries = 0;
         far_workspace(u);
 }
