@@ -24,6 +24,7 @@
 #define BURST 10
 #define PAGES_MAX 10000 /* a list that does not end is none */
 #define CHAINS_MIN 64
+#define NOTFOUND_CODE 5 /* google.rpc.Code; a 404 without one is not the service's */
 
 struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err)
 {
@@ -240,6 +241,13 @@ static void take(struct far_run *u, const struct far_job *j)
         }
 }
 
+static void say_trouble(struct far *x, const struct nb_err *err)
+{
+        nb_log_err(x->poll.trouble ? LOG_DEBUG : LOG_WARNING, err,
+                   "jobs could not be looked at; trying again", NB_F_STR("executor", x->cfg->name));
+        x->poll.trouble = true;
+}
+
 /* ---- one by one ---- */
 
 static void on_get(void *arg, const struct http_in *resp, const struct gcp_error *e,
@@ -254,11 +262,12 @@ static void on_get(void *arg, const struct http_in *resp, const struct gcp_error
         set_missing(u, false);
         u->seen = x->poll.round;
         x->poll.n_gets--;
-        if (err && e && e->http == 404)
+        if (err && e && e->http == 404 && e->code == NOTFOUND_CODE)
                 far_finish(u, u->cancel_asked ? CLASS_CANCELLED : CLASS_LOST,
                            "the job was deleted by somebody else before it had told its result; "
-                           "run it "
-                           "again, and let nobody delete jobs that have not ended");
+                           "run it again, and let nobody delete jobs that have not ended");
+        else if (err && err->code == NB_E_NOTFOUND) /* says a proxy, or a wrong api_url */
+                say_trouble(x, err);
         else if (!err)
                 tree = far_read_body(resp, NULL);
         if (tree && x->kind->read(nb_json_root(tree), &j))
@@ -323,9 +332,7 @@ static void look_ended(struct far *x)
 
 static void look_failed(struct far *x, const struct nb_err *err)
 {
-        nb_log_err(x->poll.trouble ? LOG_DEBUG : LOG_WARNING, err,
-                   "jobs could not be looked at; trying again", NB_F_STR("executor", x->cfg->name));
-        x->poll.trouble = true;
+        say_trouble(x, err);
         again(x, true);
 }
 

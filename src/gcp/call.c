@@ -88,11 +88,9 @@ static void on_lost(struct gcp_call *c, const struct nb_err *err)
 {
         bool unsent = httpc_unsent(err);
 
-        if (err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) {
-                c->unsure = c->unsure || !unsent;
-                if (again(c, unsent, NULL))
-                        return;
-        }
+        c->unsure = c->unsure || !unsent; /* also when its answer was too long for us */
+        if ((err->code == NB_E_REMOTE || err->code == NB_E_TIMEOUT) && again(c, unsent, NULL))
+                return;
         fail(c, err);
 }
 

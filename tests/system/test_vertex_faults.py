@@ -169,6 +169,71 @@ def a_machine_that_is_taken_away(make):
         nothing_left(g, w)
 
 
+def notebooks_that_are_not_finished(make):
+    """SUCCEEDED is Vertex AI's word for the exit status of a command."""
+    def executed(counts, exception):
+        n = json.loads(notebook('1', '2', '3'))
+        for cell, count in zip(n['cells'], counts):
+            cell['execution_count'] = count
+        n['metadata']['papermill'] = {'exception': exception}
+        return json.dumps(n)
+
+    stale = json.loads(executed((None, None, None), True))
+    cases = [(executed((1, None, None), None), 'errored', 'only 1 of the 3 cells ran'),
+             (executed((None, None, None), None), 'errored', 'only 0 of the 3 cells ran'),
+             (executed((1, 2, 3), True), 'errored', 'papermill has noted'),
+             (executed((1, 2, 3), None), 'passed', '')]
+    with world(make, limits='retries = 0\njobs_per_repository = 20', slots=20) as (g, w, repo):
+        for n, (text, *_) in enumerate(cases):
+            g.rule(display_name=f'*{n}.ipynb', replace_output=text)
+        g.rule(display_name='*stale.ipynb', replace_output=json.dumps(stale).replace(
+            '"execution_count": null', '"execution_count": 1'))
+        files = {f'{n}.ipynb': notebook('1', '2', '3') for n in range(len(cases))}
+        build = w.build(repo, repo.base, repo.commit({
+            **files, 'stale.ipynb': json.dumps(stale),
+            'exits.ipynb': notebook('1', 'import sys; sys.exit(0)', 'raise ValueError', '')}))
+        for n, (text, state, reason) in enumerate(cases):
+            job = w.job(build, f'{n}.ipynb')
+            assert job['state'] == state and reason in (job['reason'] or ''), (text, job)
+        assert w.job(build, 'exits.ipynb')['state'] == 'passed', build
+        assert w.job(build, 'stale.ipynb')['state'] == 'passed', build
+        nothing_left(g, w)
+
+
+def what_was_sent_has_its_age_after_a_restart(make):
+    with world(make) as (g, w, repo):
+        g.fault('vertex.customJobs.create', 'none', delay=3)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        wait_for('the request', lambda: all_taken(g))
+        remote = os.path.join(w.state, 'remote', 'vertex')
+        path = os.path.join(remote, os.listdir(remote)[0], 'job-0')
+        with open(path) as f:
+            assert f.read() == f'\n{g.objects()[0]["generation"]}\n'
+        w.stop(9)
+        with open(path, 'w') as f:
+            f.write(f'\n{1 << 62}\n')
+        w.start(env={'no_proxy': '*'})
+        job = w.wait_build(1)['jobs'][0]
+        assert job['state'] == 'errored' and 'older than the input' in job['reason'], job
+        assert len(g.jobs()) == 1
+        nothing_left(g, w)
+
+
+def answers_that_are_not_the_services(make):
+    with world(make) as (g, w, repo):
+        # The answer is too long for us, and the job is there.
+        g.fault('vertex.customJobs.create', 'status', status=503, when='after', text='', fill=9 << 20)
+        g.fault('vertex.customJobs.get', 'status', status=404, text='<html>no such page', times=3)
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        assert build['state'] == 'passed', build
+        assert all_taken(g)
+        assert len(g.jobs()) == 1
+        assert 'could not be looked at' in w.log()
+        nothing_left(g, w)
+
+
 main([lists_that_are_stale, lists_that_are_slow, lists_of_many_pages, tokens_that_end_early,
       tokens_that_cannot_be_had_for_a_while, sessions_in_trouble, cancellations_that_are_stuck,
-      a_job_that_is_faster_than_its_cancellation, a_machine_that_is_taken_away])
+      a_job_that_is_faster_than_its_cancellation, a_machine_that_is_taken_away,
+      notebooks_that_are_not_finished, what_was_sent_has_its_age_after_a_restart,
+      answers_that_are_not_the_services])

@@ -9,7 +9,7 @@
     kind     what goes wrong:
         reset      the connection is reset; when: "before" or "after" the effect
         status     answer this status instead; when as above; with Retry-After if retry_after;
-                   in the words of message
+                   in the words of message, or as text, which is not JSON, with fill more bytes
         rate       429, requests per minute; with Retry-After if retry_after is given
         quota      429, machine quota; metric: its name
         corrupt    a download: one byte is not what was stored, the hashes are
@@ -29,7 +29,7 @@ from .errors import CODES, Refused, error_info, status_error, storage_error
 KINDS = ("reset", "status", "rate", "quota", "corrupt", "truncate", "cut", "short", "no_range",
          "gone", "none")
 KEYS = {"op", "match", "skip", "times", "delay", "kind", "when", "status", "retry_after", "metric",
-        "bytes", "text", "message"}
+        "bytes", "text", "fill", "message"}
 # These are carried out by the handler; the others around it.
 INSIDE = ("corrupt", "truncate", "cut", "short", "no_range", "gone")
 
@@ -58,7 +58,7 @@ class Fault:
             return machine_quota([metric])
         status = self.rule["status"]
         if "text" in self.rule:  # a proxy's page: not JSON
-            return Refused(status, self.rule["text"].encode(),
+            return Refused(status, self.rule["text"].encode() + b" " * self.rule.get("fill", 0),
                            [("Content-Type", "text/html; charset=UTF-8"), *headers])
         return _plain(op, status, headers, self.rule.get("message"))
 
