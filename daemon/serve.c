@@ -193,9 +193,10 @@ static bool same_vertex(const struct config_vertex *a, const struct config_verte
                nb_streq(a->storage_url, b->storage_url) && nb_streq(a->token_url, b->token_url) &&
                a->spot == b->spot && nb_streq(a->disk_type, b->disk_type) &&
                a->disk_gb == b->disk_gb && same_words(&a->run, &b->run) &&
-               a->poll_us == b->poll_us && a->queue_max_us == b->queue_max_us &&
-               nb_streq(a->logging_url, b->logging_url) && a->workspace == b->workspace &&
-               a->max_workspace == b->max_workspace && same_lists(a, b);
+               a->poll_us == b->poll_us && a->submissions_per_minute == b->submissions_per_minute &&
+               a->queue_max_us == b->queue_max_us && nb_streq(a->logging_url, b->logging_url) &&
+               a->workspace == b->workspace && a->max_workspace == b->max_workspace &&
+               same_lists(a, b);
 }
 
 static bool same_house(const struct config *a, const struct config *b, const char **ret_key)

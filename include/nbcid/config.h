@@ -90,13 +90,14 @@ struct config_vertex {
         char *api_url; /* may have "{region}" in it */
         char *storage_url, *token_url, *logging_url;
         bool spot;
-        char *disk_type;               /* default "pd-ssd" */
-        uint32_t disk_gb;              /* default 100 */
-        struct nb_strv run;            /* words of the command; empty: by image */
-        uint64_t poll_us;              /* the shortest pause between two looks; default 5 s */
-        uint64_t queue_max_us;         /* a machine is waited for as long; default 1 d */
-        enum workspace_kind workspace; /* of jobs that do not say; default none */
-        uint64_t max_workspace;        /* bytes; default 2 GiB */
+        char *disk_type;                 /* default "pd-ssd" */
+        uint32_t disk_gb;                /* default 100 */
+        struct nb_strv run;              /* words of the command; empty: by image */
+        uint64_t poll_us;                /* the shortest pause between two looks; default 5 s */
+        uint32_t submissions_per_minute; /* at most; default 58 */
+        uint64_t queue_max_us;           /* a machine is waited for as long; default 1 d */
+        enum workspace_kind workspace;   /* of jobs that do not say; default none */
+        uint64_t max_workspace;          /* bytes; default 2 GiB */
         /* [[executor.fallback]]: tried in turn when there is no machine; what one does not
          * say is filled in */
         struct config_place *fallbacks;

@@ -277,6 +277,7 @@ static void check_kind(const struct check *k, struct config_executor *x, const s
                                           "disk_gb",
                                           "run",
                                           "poll_interval",
+                                          "submissions_per_minute",
                                           "queue_timeout",
                                           "logging_url",
                                           "workspace",

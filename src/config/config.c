@@ -255,6 +255,8 @@ static const struct key executor_keys[] = {
         {"disk_gb", KEY_COUNT, AT(config_executor, vertex.disk_gb), "100", "100", "64000"},
         {"run", KEY_LIST, AT(config_executor, vertex.run), .check = check_run_word},
         {"poll_interval", KEY_DURATION, AT(config_executor, vertex.poll_us), "5s", "50ms", "60s"},
+        {"submissions_per_minute", KEY_COUNT, AT(config_executor, vertex.submissions_per_minute),
+         "58", "1", "100000"},
         {"queue_timeout", KEY_DURATION, AT(config_executor, vertex.queue_max_us), "1d", "1s",
          "30d"},
         {"logging_url", KEY_URL, AT(config_executor, vertex.logging_url), .check = check_web_url},

@@ -32,6 +32,7 @@ struct far_clean {
         struct nb_strv objects;
         unsigned rounds, tries;
         bool active, begun, ended, cancelled, more;
+        bool paced;       /* its timer is armed for a turn that it has */
         bool alive, seen; /* on a page of this look, or before */
         unsigned pages;
 };
@@ -77,7 +78,8 @@ static void clean_park(struct far_clean *c, const struct nb_err *err)
         free(c->name);
         c->name = NULL;
         c->rounds = c->tries = c->pages = 0;
-        c->active = c->begun = c->ended = c->cancelled = c->more = c->alive = c->seen = false;
+        c->active = c->begun = c->ended = c->cancelled = c->more = c->alive = c->seen = c->paced =
+                false;
         x->n_cleans--;
         loop_timer_arm(c->timer, PARK_US);
         clean_more(x);
@@ -260,8 +262,14 @@ static void find_jobs(struct far_clean *c, const char *token)
         nb_auto_free char *url =
                 c->far->kind->find_url(c->far->cfg, c->record.project, c->record.here.at.region,
                                        c->record.label, -1, token);
+        uint64_t wait = token || c->paced ? 0 : far_pace_take(&c->far->finds, far_now_us(c->far));
         struct nb_err err;
 
+        c->paced = wait > 0;
+        if (wait > 0) {
+                loop_timer_arm(c->timer, wait);
+                return;
+        }
         if (!token)
                 c->pages = 0;
         if (!url)

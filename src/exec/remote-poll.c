@@ -18,10 +18,6 @@
 
 #include "remote-priv.h"
 
-/* A request each, on average: under 2 a second, and 10 in the shortest pause between
- * two looks.  As many may be sent at once when there were none before. */
-#define PACE_US (600 * NB_US_PER_MS)
-#define BURST 10
 #define PAGES_MAX 10000 /* a list that does not end is none */
 #define CHAINS_MIN 64
 #define NOTFOUND_CODE 5 /* google.rpc.Code; a 404 without one is not the service's */
@@ -107,30 +103,6 @@ void far_unwatch(struct far_run *u)
 }
 
 /* ---- when ---- */
-
-static uint64_t pace_us(const struct far *x)
-{
-        uint64_t us = x->cfg->vertex.poll_us / BURST;
-
-        return us < PACE_US ? us : PACE_US;
-}
-
-/* How long until a request may be sent. */
-static uint64_t wait_us(const struct far *x)
-{
-        uint64_t credit = far_now_us(x) + (BURST - 1) * pace_us(x);
-
-        return x->poll.paid_us > credit ? x->poll.paid_us - credit : 0;
-}
-
-static void pay(struct far *x)
-{
-        uint64_t now = far_now_us(x);
-
-        if (x->poll.paid_us < now)
-                x->poll.paid_us = now;
-        x->poll.paid_us += pace_us(x);
-}
 
 static void step(void *arg);
 
@@ -442,11 +414,11 @@ static void step(void *arg)
 
                 if (!one && !page)
                         break;
-                if (wait_us(x) > 0) {
-                        step_in(x, wait_us(x));
+                if (far_pace_wait_us(&x->asks, far_now_us(x)) > 0) {
+                        step_in(x, far_pace_wait_us(&x->asks, far_now_us(x)));
                         return;
                 }
-                pay(x);
+                (void)far_pace_take(&x->asks, far_now_us(x));
                 p->got = one && !(page && p->got);
                 if (p->got)
                         get_one(one);

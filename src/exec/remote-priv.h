@@ -35,9 +35,16 @@
 #define FAR_GETS 8   /* jobs that are asked for one by one, at a time */
 #define FAR_LOGS 8   /* logs that are read at a time; others have a link only */
 #define FAR_CLEANS 8 /* runs that are cleaned up after, at a time */
-/* Runs that stage, submit or read back at a time: as many as there are
- * connections.  The others wait without a descriptor or a request. */
+/* What is staged, submitted or read back at a time: as many as there are
+ * connections; each has up to 8 MiB in memory.  Other runs wait without a
+ * descriptor or a request. */
 #define FAR_SENDS 16
+
+/* So many at once, then one after the other. */
+struct far_pace {
+        uint64_t every_us, burst;
+        uint64_t paid_us; /* when the requests so far are paid for */
+};
 
 struct far_run;
 struct far_clean;
@@ -52,7 +59,6 @@ struct far_poll {
         char *group, *region;      /* what is asked for */
         char *token;               /* of the next page, or NULL */
         uint64_t round, began_us, due_us, pause_us;
-        uint64_t paid_us; /* when the requests so far are paid for */
         unsigned pages, n_gets, n_missing;
         bool looking;          /* between the first page and the last */
         bool changed, trouble; /* trouble: said once */
@@ -74,6 +80,9 @@ struct far {
         unsigned n_cleans, n_logs;
 
         struct far_poll poll;
+        struct far_pace asks;    /* looks, and for jobs one by one */
+        struct far_pace finds;   /* by label: when something went wrong, and to clean up */
+        struct far_pace submits; /* as the configuration says */
         unsigned n_sends;
 };
 
@@ -151,6 +160,7 @@ struct far_run {
         enum far_stage stage;
         bool telling, released; /* released from inside its own event: freed after it */
         bool cancel_asked, gave_up, told_running;
+        bool paced;    /* its timer is armed for a turn that it has */
         bool attached; /* a former process may have sent anything */
         bool sends;    /* is one of FAR_SENDS */
         bool waits;    /* to be one; its timer is then armed */
@@ -208,11 +218,22 @@ void far_tell_finished(struct far_run *u);
 /* false: others are sending; u's timer comes when it is u's turn. */
 bool far_may_send(struct far_run *u);
 void far_sent(struct far_run *u);
+/* One more for a run that sends; false: others are sending. */
+bool far_may_send_more(struct far *x);
+void far_sent_more(struct far *x);
 /* What the job is called, and whether it is over, for a later process. */
 void far_save_job(const struct far_run *u, bool ended);
 /* The three lines of the file "job-PLACE"; *ret_name NULL when it is not known. */
 void far_read_job(const char *dir, unsigned place, char **ret_name, int64_t *ret_generation,
                   bool *ret_ended);
+
+/* remote-pace.c */
+void far_paces_init(struct far *x);
+/* How long until one more may be asked; take: and that one will be. */
+uint64_t far_pace_wait_us(const struct far_pace *p, uint64_t now_us);
+uint64_t far_pace_take(struct far_pace *p, uint64_t now_us);
+/* false: u's timer comes when it is its turn. */
+bool far_turn(struct far_run *u, struct far_pace *p);
 
 /* remote-send.c */
 void far_upload(struct far_run *u);

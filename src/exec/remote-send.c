@@ -172,8 +172,14 @@ void far_submit(struct far_run *u)
         struct nb_err err;
 
         u->stage = FAR_PAUSE;
-        if (!far_may_send(u))
+        if (!far_turn(u, &u->far->submits)) {
+                far_sent(u);
                 return;
+        }
+        if (!far_may_send(u)) {
+                u->paced = true;
+                return;
+        }
         u->stage = FAR_SUBMIT;
         if (ask(u,
                 &(struct gcp_request){.method = "POST",

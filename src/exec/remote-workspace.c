@@ -57,6 +57,8 @@ void far_staging_cancel(struct far_staging *s)
 {
         if (!s)
                 return;
+        for (; s->flying > 1; s->flying--)
+                far_sent_more(s->run->far);
         s->run = NULL;
         if (s->walking) {
                 atomic_store(&s->work.cancel, true);
@@ -134,7 +136,8 @@ static void on_file(void *arg, const struct blob_object *o, const struct nb_err 
         struct far_run *u = s->run;
 
         slot->op = NULL;
-        s->flying--;
+        if (s->flying-- > 1)
+                far_sent_more(u->far);
         if (err) {
                 staging_end(u, far_error_class(err), err->msg);
                 return;
@@ -168,7 +171,8 @@ static void send_more(struct far_staging *s)
         struct far_run *u = s->run;
         struct nb_err err;
 
-        while (s->next < s->names.n && s->flying < FOLDER_OPS) {
+        while (s->next < s->names.n && s->flying < FOLDER_OPS &&
+               (s->flying == 0 || far_may_send_more(u->far))) {
                 size_t i = 0;
 
                 while (s->slots[i].op)
@@ -178,7 +182,11 @@ static void send_more(struct far_staging *s)
                         s->next++;
                         s->flying++;
                         s->tries = 0;
-                } else if (err.code == NB_E_BUSY && s->flying > 0) {
+                        continue;
+                }
+                if (s->flying > 0)
+                        far_sent_more(u->far);
+                if (err.code == NB_E_BUSY && s->flying > 0) {
                         return; /* the next one that arrives makes room */
                 } else if (err.code == NB_E_BUSY && s->tries++ < TRIES) {
                         loop_timer_arm(s->timer, gcp_backoff(NB_US_PER_S, s->tries, NULL));

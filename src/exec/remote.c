@@ -117,6 +117,7 @@ int far_open(const struct far_kind *kind, const struct exec_ops *ops,
         x->dir = nb_asprintf("%s/remote/%s", deps->state_dir, cfg->name);
         if (!x->dir)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
+        far_paces_init(x);
         r = nb_mkdirs(AT_FDCWD, x->dir, 0700, err);
         if (r == 0)
                 r = far_poll_init(x, err);
@@ -144,20 +145,33 @@ bool far_may_send(struct far_run *u)
         return true;
 }
 
-void far_sent(struct far_run *u)
+bool far_may_send_more(struct far *x)
+{
+        if (x->n_sends >= FAR_SENDS)
+                return false;
+        x->n_sends++;
+        return true;
+}
+
+void far_sent_more(struct far *x)
 {
         struct far_run *oldest = NULL;
 
+        x->n_sends--;
+        for (struct far_run *u = x->runs; u; u = u->next)
+                if (u->waits)
+                        oldest = u;
+        if (oldest && far_may_send(oldest))
+                loop_timer_arm(oldest->timer, 0);
+}
+
+void far_sent(struct far_run *u)
+{
         u->waits = false;
         if (!u->sends)
                 return;
         u->sends = false;
-        u->far->n_sends--;
-        for (struct far_run *v = u->far->runs; v; v = v->next)
-                if (v->waits)
-                        oldest = v;
-        if (oldest && far_may_send(oldest))
-                loop_timer_arm(oldest->timer, 0);
+        far_sent_more(u->far);
 }
 
 /* ---- a run ---- */
@@ -282,7 +296,8 @@ static void on_timer(void *arg)
                 return;
         case FAR_FIND:
                 u->find_pages = 0;
-                far_find(u, NULL);
+                if (far_turn(u, &u->far->finds))
+                        far_find(u, NULL);
                 return;
         case FAR_WATCH: /* the cancellation was refused for now */
                 far_send_cancel(u);

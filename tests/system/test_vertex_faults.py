@@ -89,6 +89,36 @@ def lists_of_many_pages(make):
         nothing_left(g, w)
 
 
+def many_that_begin(make):
+    """58 in any minute, 8 of them at once, also after the service has refused some."""
+    n = 16
+    with world(make, limits=f'retries = 0\njobs_per_repository = {n}', slots=n) as (g, w, repo):
+        g.rule(mode='timer', run=600)
+        g.fault('vertex.customJobs.create', 'rate', times=3)
+        w.push(repo, repo.base, repo.commit({f'{i}.ipynb': notebook('1') for i in range(n)}))
+        wait_for('all jobs', lambda: len(g.jobs()) == n)
+        times = sorted(r['time'] for r in g.asked('vertex.customJobs.create'))
+        assert len(times) == n + 3, times
+        for i, start in enumerate(times[:-8]):
+            assert times[i + 8] - start > 1, times
+        assert times[-1] - times[0] > (n + 3 - 8) * 1.2 - 1, times
+
+
+def folders_that_are_sent_at_once(make):
+    """All that is on its way shares what there is: 16 at a time."""
+    with world(make, limits='retries = 0\njobs_per_repository = 8', slots=8) as (g, w, repo):
+        g.fault('storage.objects.insert.*', 'none', delay=1, times=None)
+        files = {f'data/{i}': str(i) for i in range(8)}
+        w.push(repo, repo.base, repo.commit({
+            '.nbcid.toml': '[defaults]\nworkspace = "folder"\n', **files,
+            **{f'{i}.ipynb': notebook('1') for i in range(6)}}))
+        wait_for('all jobs', lambda: len(g.jobs()) == 6)
+        times = sorted(r['time'] for r in g.asked('storage.objects.insert.multipart'))
+        assert len(times) > 6 * (8 + 6), len(times)
+        for i, start in enumerate(times[:-16]):
+            assert times[i + 16] - start > 0.8, (i, times)
+
+
 def tokens_that_end_early(make):
     with world(make) as (g, w, repo):
         w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('import time; time.sleep(4)')}))
@@ -232,7 +262,8 @@ def answers_that_are_not_the_services(make):
         nothing_left(g, w)
 
 
-main([lists_that_are_stale, lists_that_are_slow, lists_of_many_pages, tokens_that_end_early,
+main([lists_that_are_stale, lists_that_are_slow, lists_of_many_pages, many_that_begin,
+      folders_that_are_sent_at_once, tokens_that_end_early,
       tokens_that_cannot_be_had_for_a_while, sessions_in_trouble, cancellations_that_are_stuck,
       a_job_that_is_faster_than_its_cancellation, a_machine_that_is_taken_away,
       notebooks_that_are_not_finished, what_was_sent_has_its_age_after_a_restart,
