@@ -100,6 +100,7 @@ static void on_fetched(void *arg, const struct blob_object *o, const struct nb_e
 }
 
 #define METADATA_BYTES ((uint64_t)64 << 10) /* that whatever runs a notebook adds */
+#define UNSEEN_BYTES (256 << 20)            /* of one that ran where it was */
 
 uint64_t far_most_bytes(const struct far_run *u)
 {
@@ -107,7 +108,7 @@ uint64_t far_most_bytes(const struct far_run *u)
         struct stat st;
 
         if (!path || stat(path, &st) < 0)
-                st.st_size = 0;
+                st.st_size = u->record.there ? UNSEEN_BYTES : 0;
         return (uint64_t)st.st_size + u->record.max_output + METADATA_BYTES;
 }
 

@@ -189,7 +189,7 @@ static void look_run(struct loop_work *w)
         if (i->r == 0 && i->has_output)
                 i->r = notebook_judge(nb_buf_str(&text), text.len, &i->verdict, &i->err);
         if (i->r == 0 && i->has_output)
-                i->r = far_same(dir, nb_buf_str(&text), text.len, &i->err);
+                i->r = far_same(dir, i->there, nb_buf_str(&text), text.len, &i->err);
         if (i->r == 0 && i->verdict.stopped && i->verdict.missing == 0 && stopped_before(dir))
                 i->verdict.stopped = false;
 }
@@ -378,6 +378,7 @@ void far_look(struct far_run *u)
                 i->text = log_text(u);
                 i->report = u->name ? report_text(u) : NULL;
                 i->has_output = u->has_output;
+                i->there = u->record.there;
                 i->max = far_most_bytes(u);
         }
         r = i && i->dir && i->text ? loop_submit(u->far->deps.loop, &i->work, &err)

@@ -297,8 +297,9 @@ void far_look(struct far_run *u);
 void far_item_orphan(struct far_item *i);
 
 /* remote-same.c: on the pool */
-/* dir: the run's.  NB_E_CORRUPT: output is not what came of input.ipynb. */
-int far_same(int dir, const char *output, size_t n, struct nb_err *err);
+/* dir: the run's.  NB_E_CORRUPT: output is not what came of input.ipynb.  there: that may
+ * have stayed where it was, and is not compared then. */
+int far_same(int dir, bool there, const char *output, size_t n, struct nb_err *err);
 
 /* remote-clean.c */
 /* Remove what is left of a run far away, then its directory. */
