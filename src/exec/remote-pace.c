@@ -38,10 +38,10 @@ bool far_turn(struct far_run *u, struct far_pace *p)
         return wait == 0;
 }
 
-/* A request each, on average: under 2 a second, and 10 in the shortest pause between
+/* A request each, on average: under 2 a second, and 8 in the shortest pause between
  * two looks. */
 #define ASK_US (600 * NB_US_PER_MS)
-#define ASK_BURST 10
+#define ASK_BURST 8
 #define MINUTE_US (60 * NB_US_PER_S)
 #define BURST_PART 7 /* of a minute's submissions may be at once, the others follow */
 
