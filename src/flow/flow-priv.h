@@ -44,7 +44,7 @@ struct flow {
         struct sweep *sweep;
         struct flow_pause *pauses;
         size_t n_pauses;
-        unsigned n_preps, n_sends;
+        unsigned n_preps, n_runs, n_sends;
         bool recovered, draining, look_soon, progress_armed;
         bool again;         /* something waits for a second and then for a look */
         bool store_trouble; /* said once until it works again */
@@ -159,7 +159,6 @@ void run_abandon(struct flow *f);
  * was done. */
 int run_adopt(struct flow *f, const struct store_attempt *a, struct nb_err *err);
 void run_store_progress(struct flow *f);
-unsigned run_count(const struct flow *f);
 bool run_has_ref(const struct flow *f, const char *ref);
 
 /* ---- notes.c ---- */

@@ -216,7 +216,7 @@ bool flow_idle(const struct flow *f)
 struct flow_load flow_load(const struct flow *f)
 {
         return (struct flow_load){
-                .preparing = f->n_preps, .running = run_count(f), .sending = f->n_sends};
+                .preparing = f->n_preps, .running = f->n_runs, .sending = f->n_sends};
 }
 
 void flow_artifact_dir(int64_t build, int64_t job, char *buf, size_t size)

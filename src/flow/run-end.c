@@ -32,6 +32,7 @@ void run_unlink(struct run *u)
         while (*at != u)
                 at = &(*at)->next;
         *at = u->next;
+        u->flow->n_runs--;
 }
 
 void run_release(struct run *u)

@@ -200,6 +200,7 @@ static bool run_begin(struct flow *f, struct run *u)
         u->flow = f;
         u->next = f->runs;
         f->runs = u;
+        f->n_runs++;
         if (!u->workspace || !u->artifacts)
                 run_end(u, CLASS_INFRASTRUCTURE, "out of memory");
         else if (!u->exec)
@@ -377,15 +378,6 @@ void run_cancel(struct flow *f, int64_t build)
         for (struct run *u = f->runs; u; u = u->next)
                 if (u->attempt.build == build)
                         run_ask_cancel(u);
-}
-
-unsigned run_count(const struct flow *f)
-{
-        unsigned n = 0;
-
-        for (const struct run *u = f->runs; u; u = u->next)
-                n++;
-        return n;
 }
 
 bool run_has_ref(const struct flow *f, const char *ref)
