@@ -33,6 +33,8 @@ struct far_clean {
         unsigned rounds, tries;
         bool active, begun, ended, cancelled, more;
         bool paced;       /* its timer is armed for a turn that it has */
+        bool blind;       /* its record cannot be read: end its jobs, wherever they may be */
+        size_t place;     /* of the configuration, then */
         bool alive, seen; /* on a page of this look, or before */
         unsigned pages;
 };
@@ -78,8 +80,9 @@ static void clean_park(struct far_clean *c, const struct nb_err *err)
         free(c->name);
         c->name = NULL;
         c->rounds = c->tries = c->pages = 0;
-        c->active = c->begun = c->ended = c->cancelled = c->more = c->alive = c->seen = c->paced =
-                false;
+        c->active = c->begun = c->ended = c->cancelled = c->more = c->alive = c->seen = false;
+        c->paced = c->blind = false;
+        c->place = 0;
         x->n_cleans--;
         loop_timer_arm(c->timer, PARK_US);
         clean_more(x);
@@ -185,11 +188,59 @@ static void list_objects(struct far_clean *c)
 
 static void find_jobs(struct far_clean *c, const char *token);
 
+static bool look_blindly(struct far_clean *c)
+{
+        const struct config_vertex *v = &c->far->cfg->vertex;
+        struct far_record *r = &c->record;
+        char label[FAR_LABEL_SIZE];
+
+        far_record_done(r);
+        far_label(c->ref, label);
+        r->label = nb_strdup(label);
+        r->project = nb_strdup(v->project);
+        r->here.at.region = nb_strdup(config_vertex_place(v, c->place).region);
+        c->blind = true;
+        return r->label && r->project && r->here.at.region;
+}
+
+/* What it staged is not known, and stays, as its record does. */
+static void end_blindly(struct far_clean *c)
+{
+        struct far *x = c->far;
+
+        nb_log(LOG_WARNING,
+               "a run's record cannot be read; its jobs are ended, but what it staged stays: "
+               "remove "
+               "it from the bucket, then the record's directory",
+               NB_F_STR("ref", c->ref), NB_F_STR("bucket", x->cfg->vertex.bucket),
+               NB_F_STR("directory", c->dir));
+        clean_free(c);
+        clean_more(x);
+}
+
+static void next_blindly(struct far_clean *c)
+{
+        struct nb_err err;
+
+        c->rounds = 0;
+        c->seen = false;
+        if (c->place++ == c->far->cfg->vertex.n_fallbacks)
+                end_blindly(c);
+        else if (look_blindly(c))
+                find_jobs(c, NULL);
+        else
+                clean_failed(c, (nb_fail(&err, NB_E_NOMEM, "out of memory"), &err));
+}
+
 /* Where it was before, another of its jobs may have been overlooked. */
 static void job_done(struct far_clean *c)
 {
         struct nb_err err;
 
+        if (c->blind) {
+                next_blindly(c);
+                return;
+        }
         if (c->record.place == 0) {
                 list_objects(c);
                 return;
@@ -216,10 +267,6 @@ static void on_jobs(void *arg, const struct http_in *resp, const struct gcp_erro
         bool alive;
 
         c->call = NULL;
-        if (err && e && e->http == 403 && !c->name) {
-                job_done(c); /* who may not ask may not have submitted either */
-                return;
-        }
         tree = err ? NULL : far_read_body(resp, &why);
         if (!tree) {
                 clean_failed(c, err ? err : &why);
@@ -307,6 +354,11 @@ static void begin(struct far_clean *c)
 
         if (r < 0 && err.code == NB_E_NOTFOUND) { /* nothing was sent */
                 clean_end(c);
+                return;
+        }
+        if (r < 0 && (err.code == NB_E_CORRUPT || err.code == NB_E_INVALID) && look_blindly(c)) {
+                c->begun = true;
+                clean_timer(c);
                 return;
         }
         if (r < 0) {

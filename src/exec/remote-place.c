@@ -171,6 +171,8 @@ bool far_place_next(struct far_run *u, const char *text)
         u->name = NULL;
         far_save_job(u, false);
         u->end = (struct far_end){0};
+        u->run_until_us = 0;
+        u->asked = false;
         u->tries = u->finds = u->losses = 0;
         if (u->attached)
                 far_find_begin(u);

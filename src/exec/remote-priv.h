@@ -145,6 +145,7 @@ struct far_log {              /* of the container */
         struct nb_buf body; /* of the request */
         char *token;
         unsigned pages, looks;
+        unsigned page_size;
         bool cut, done;
         char *text, *trouble; /* then one of them, or none when it wrote nothing */
 };
@@ -159,11 +160,14 @@ struct far_run {
         void *arg;
         enum far_stage stage;
         bool telling, released; /* released from inside its own event: freed after it */
-        bool cancel_asked, gave_up, told_running;
-        bool paced;    /* its timer is armed for a turn that it has */
-        bool attached; /* a former process may have sent anything */
-        bool sends;    /* is one of FAR_SENDS */
-        bool waits;    /* to be one; its timer is then armed */
+        bool cancel_asked, told_running;
+        bool gave_up;   /* it waited too long, */
+        bool runs_over; /* or ran too long */
+        bool paced;     /* its timer is armed for a turn that it has */
+        bool asked;     /* a job may be there, or was */
+        bool attached;  /* a former process may have sent anything */
+        bool sends;     /* is one of FAR_SENDS */
+        bool waits;     /* to be one; its timer is then armed */
 
         struct loop_source *timer;
         struct gcp_call *call, *cancel_call;
@@ -178,7 +182,7 @@ struct far_run {
         char *created; /* when, once it has ended; or NULL */
         int64_t input_generation;
         unsigned tries, finds, find_pages, losses, fetches;
-        uint64_t queue_until_us, cancel_until_us, fetch_until_us;
+        uint64_t queue_until_us, run_until_us, cancel_until_us, fetch_until_us;
         struct far_run *chain; /* of by_label */
         uint64_t since, seen;  /* rounds */
         bool watched;          /* by_label has it */
@@ -198,6 +202,12 @@ static inline uint64_t far_now_us(const struct far *x)
 static inline uint64_t far_cancel_us(const struct far *x)
 {
         return 120 * x->cfg->vertex.poll_us;
+}
+/* The service ends it when its time is over; if not, we do, as long after: 1 hour,
+ * most often. */
+static inline uint64_t far_over_us(const struct far *x)
+{
+        return 720 * x->cfg->vertex.poll_us;
 }
 static inline uint64_t far_lost_us(const struct far *x)
 {
@@ -221,7 +231,7 @@ void far_sent(struct far_run *u);
 /* One more for a run that sends; false: others are sending. */
 bool far_may_send_more(struct far *x);
 void far_sent_more(struct far *x);
-/* What the job is called, and whether it is over, for a later process. */
+/* What the job is called, and whether it is over, or never was, for a later process. */
 void far_save_job(const struct far_run *u, bool ended);
 /* The three lines of the file "job-PLACE"; *ret_name NULL when it is not known. */
 void far_read_job(const char *dir, unsigned place, char **ret_name, int64_t *ret_generation,

@@ -153,6 +153,7 @@ static void on_submitted(void *arg, const struct http_in *resp, const struct gcp
         struct far_job j;
 
         u->call = NULL;
+        u->asked = !err || e->unsure;
         if (err) {
                 submit_refused(u, e, err);
                 return;
@@ -181,6 +182,7 @@ void far_submit(struct far_run *u)
                 return;
         }
         u->stage = FAR_SUBMIT;
+        u->asked = true;
         if (ask(u,
                 &(struct gcp_request){.method = "POST",
                                       .url = url,
@@ -205,6 +207,7 @@ void far_find_begin(struct far_run *u)
 {
         far_sent(u);
         u->stage = FAR_FIND;
+        u->asked = true;
         u->finds = 0;
         loop_timer_arm(u->timer, u->far->cfg->vertex.poll_us);
 }

@@ -279,6 +279,8 @@ void far_finish(struct far_run *u, enum run_class class, const char *reason)
                                         .reason = nb_utf8_clean(reason, strlen(reason), true),
                                         .wall_us = u->end.run_us};
         far_put_machine(u);
+        if (!u->name && !u->asked && u->stage != FAR_PREPARE)
+                far_save_job(u, true); /* so that nobody looks for one, or must be allowed to */
         u->stage = FAR_ENDING;
         loop_timer_arm(u->timer, 0);
 }
