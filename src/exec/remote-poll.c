@@ -24,7 +24,9 @@
 
 struct nb_json_tree *far_read_body(const struct http_in *resp, struct nb_err *err)
 {
-        static const struct nb_json_limits limits = {.bytes = 8 << 20, .depth = 32};
+        /* A notebook may log any JSON; a page of jobs has some thousand values. */
+        static const struct nb_json_limits limits = {
+                .bytes = 8 << 20, .depth = 32, .values = 100000};
         struct nb_json_tree *tree = NULL;
 
         return nb_json_read(resp->body, resp->n_body, &limits, &tree, NULL, err) < 0 ? NULL : tree;
@@ -179,10 +181,23 @@ void far_finish_overdue(struct far_run *u)
 {
         if (u->cancel_asked)
                 far_finish(u, CLASS_CANCELLED, "cancelled; the service has not ended it yet");
+        else if (u->runs_over)
+                far_finish(u, CLASS_TIMEOUT,
+                           "its time was over, and the service has not ended it yet");
         else
                 far_finish(u, CLASS_INFRASTRUCTURE,
                            "no machine was free for it in time (queue_timeout); the service has "
                            "not ended it yet");
+}
+
+static bool is_late(struct far_run *u)
+{
+        uint64_t now = far_now_us(u->far);
+
+        if (u->state == FAR_RUNNING && u->run_until_us == 0)
+                u->run_until_us = now + u->record.timeout_us + far_over_us(u->far);
+        u->runs_over = u->state == FAR_RUNNING && now > u->run_until_us;
+        return u->runs_over || (u->state == FAR_WAITING && now > u->queue_until_us);
 }
 
 /* The run may be gone when it answers. */
@@ -205,7 +220,7 @@ static void take(struct far_run *u, const struct far_job *j)
         }
         if (far_is_overdue(u)) {
                 far_finish_overdue(u);
-        } else if (j->state == FAR_WAITING && !u->gave_up && far_now_us(x) > u->queue_until_us) {
+        } else if (!u->gave_up && is_late(u)) {
                 u->gave_up = true;
                 if (!u->cancel_asked)
                         u->cancel_until_us = far_now_us(x) + far_cancel_us(x);

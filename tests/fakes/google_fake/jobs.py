@@ -40,7 +40,7 @@ class Plan:
         "cancel": 0.05,         # seconds in CANCELLING
         "stuck_cancelling": False,        # for ever, or until the action "release"
         "cancel_ends": "CANCELLED",       # or SUCCEEDED or FAILED: it was faster
-        "timeout_ends": "CANCELLED",      # or FAILED or EXPIRED
+        "timeout_ends": "CANCELLED",      # or FAILED or EXPIRED; None: it goes on
         "no_output": False,     # SUCCEEDED, but the output object is not written
         "replace_output": None,           # text that another writer puts there right after
         "delete_after_end": False,        # deleted behind our back
@@ -320,7 +320,7 @@ class Jobs:
 
     def time_out(self, job):
         with self.lock:
-            if job.state in (RUNNING, CANCELLING):
+            if job.state in (RUNNING, CANCELLING) and job.plan.timeout_ends:
                 self.move(job, JobState[f"JOB_STATE_{job.plan.timeout_ends}"], 4,
                           "The job has exceeded its maximum running time.")
 
