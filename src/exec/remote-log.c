@@ -15,7 +15,9 @@
 
 #define LOG_BYTES ((size_t)1 << 20)
 #define LOG_PAGES 20
-#define LOG_LOOKS 2 /* lines take some seconds to get there */
+#define PAGE_SIZE 500
+#define PAGE_SMALL 16 /* each may have 256 KiB: so many are not too long for an answer */
+#define LOG_LOOKS 2   /* lines take some seconds to get there */
 #define LOG_PAUSE_US (3 * NB_US_PER_S)
 
 /* Pages come newest first, the file begins with the oldest. */
@@ -93,6 +95,11 @@ static void on_page(void *arg, const struct http_in *resp, const struct gcp_erro
 
         u->call = NULL;
         tree = err ? NULL : far_read_body(resp, &why);
+        if (!tree && (err ? err : &why)->code == NB_E_LIMIT && l->page_size > PAGE_SMALL) {
+                l->page_size = PAGE_SMALL;
+                far_log_ask(u);
+                return;
+        }
         if (!tree) {
                 say_trouble(u, e, err ? err : &why);
                 log_end(u);
@@ -120,7 +127,7 @@ void far_log_ask(struct far_run *u)
         struct nb_err err;
 
         nb_buf_clear(&l->body);
-        x->kind->log_body(x->cfg, u->name, u->created, l->token, &l->body);
+        x->kind->log_body(x->cfg, u->name, u->created, l->token, l->page_size, &l->body);
         if (!url || l->body.failed)
                 (void)nb_fail(&err, NB_E_NOMEM, "out of memory");
         else if (gcp_call(x->gcp,
@@ -152,6 +159,7 @@ void far_log(struct far_run *u)
                 return;
         }
         x->n_logs++;
+        u->log->page_size = PAGE_SIZE;
         u->log->body = (struct nb_buf)NB_BUF(8192);
         far_log_ask(u);
 }

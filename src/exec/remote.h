@@ -99,7 +99,7 @@ struct far_kind {
          * when the job was made, or NULL; token: of the page before, or NULL. */
         char *(*log_url)(const struct config_executor *cfg);
         void (*log_body)(const struct config_executor *cfg, const char *name, const char *since,
-                         const char *token, struct nb_buf *ret);
+                         const char *token, unsigned page_size, struct nb_buf *ret);
         /* line() for each, the newest first. */
         void (*log_read)(const struct nb_json *root, void (*line)(void *arg, const char *text),
                          void *arg, const char **ret_token);

@@ -16,13 +16,13 @@
 #include "exec-priv.h"
 #include "vertex-job.h"
 
-#define LOG_PAGE 500   /* entries, each of which may have 256 KiB */
 #define INVALID_CODE 3 /* google.rpc.Code */
 #define DEADLINE_CODE 4
 #define NOTFOUND_CODE 5
 #define DENIED_CODE 7
 #define EXHAUSTED_CODE 8
 #define UNKNOWN_CALLER_CODE 16
+#define SLACK_US (2 * NB_US_PER_S) /* both times of a job may be whole seconds */
 
 /* ---- addresses ---- */
 
@@ -132,7 +132,7 @@ static char *log_url(const struct config_executor *cfg)
 
 /* With a time the service need not search in all that it has. */
 static void log_body(const struct config_executor *cfg, const char *name, const char *since,
-                     const char *token, struct nb_buf *ret)
+                     const char *token, unsigned page_size, struct nb_buf *ret)
 {
         struct nb_json_out o = NB_JSON_OUT(ret);
         const char *id = strrchr(name, '/');
@@ -150,7 +150,7 @@ static void log_body(const struct config_executor *cfg, const char *name, const 
         nb_json_close(&o);
         nb_json_kv_str(&o, "filter", filter ? filter : "");
         nb_json_kv_str(&o, "orderBy", "timestamp desc");
-        nb_json_kv_int(&o, "pageSize", LOG_PAGE);
+        nb_json_kv_int(&o, "pageSize", page_size);
         if (token)
                 nb_json_kv_str(&o, "pageToken", token);
         nb_json_close(&o);
@@ -341,7 +341,7 @@ static void end(const struct far_job *j, bool cancel_asked, uint64_t timeout_us,
                 if (cancel_asked)
                         say(ret, CLASS_CANCELLED, "cancelled", j);
                 else if (j->code == DEADLINE_CODE ||
-                         (ret->run_us > 0 && ret->run_us + NB_US_PER_S > timeout_us))
+                         (ret->run_us > 0 && ret->run_us + SLACK_US >= timeout_us))
                         say(ret, CLASS_TIMEOUT, "Vertex AI ended it when its time was over", j);
                 else
                         say(ret, CLASS_CANCELLED, "cancelled in Vertex AI by somebody else", j);

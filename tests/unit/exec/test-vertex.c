@@ -320,7 +320,7 @@ TEST(the_containers_log)
                 nb_auto_buf body = NB_BUF(4096);
 
                 far_vertex.log_body(&c, "projects/1/locations/r/customJobs/7", times[i],
-                                    i ? "t" : NULL, &body);
+                                    i ? "t" : NULL, 50, &body);
                 CHECK(strstr(nb_buf_str(&body), "{\"resourceNames\":[\"projects/acme\"],\"filter\":"
                                                 "\"resource.type=\\\"ml_job\\\" AND "
                                                 "resource.labels.job_id=\\\"7\\\""));
@@ -412,6 +412,12 @@ TEST(ends)
                 {"\"state\":\"JOB_STATE_CANCELLED\",\"startTime\":\"2026-01-01T00:00:00.5Z\","
                  "\"endTime\":\"2026-01-01T00:01:00Z\"",
                  false, CLASS_TIMEOUT, false, false, 0},
+                {"\"state\":\"JOB_STATE_CANCELLED\",\"startTime\":\"2026-01-01T00:00:01Z\","
+                 "\"endTime\":\"2026-01-01T00:00:59Z\"",
+                 false, CLASS_TIMEOUT, false, false, 0},
+                {"\"state\":\"JOB_STATE_CANCELLED\",\"startTime\":\"2026-01-01T00:00:03Z\","
+                 "\"endTime\":\"2026-01-01T00:00:59Z\"",
+                 false, CLASS_CANCELLED, false, false, 0},
                 {"\"state\":\"JOB_STATE_EXPIRED\"", false, CLASS_CAPACITY, false, false, 0},
                 {"\"state\":\"JOB_STATE_EXPIRED\",\"startTime\":\"2026-01-01T00:00:00Z\"", false,
                  CLASS_TIMEOUT, false, false, 0},
