@@ -67,6 +67,19 @@ static void fetched(struct far_run *u)
         far_log(u);
 }
 
+/* false: it is not worth while, or no longer. */
+static bool fetch_again(struct far_run *u, const struct nb_err *err)
+{
+        if (u->end.class == CLASS_CANCELLED || u->cancel_asked ||
+            far_now_us(u->far) >= u->fetch_until_us)
+                return false;
+        if (u->fetches++ == 0)
+                nb_log_err(LOG_WARNING, err, "a notebook cannot be read back; trying again",
+                           NB_F_STR("ref", u->ref));
+        loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
+        return true;
+}
+
 static void on_fetched(void *arg, const struct blob_object *o, const struct nb_err *err)
 {
         struct far_run *u = arg;
@@ -79,12 +92,8 @@ static void on_fetched(void *arg, const struct blob_object *o, const struct nb_e
                            "the notebook at the output's address is older than the input");
         } else if (!err) {
                 fetched(u);
-        } else if (nb_errc_policy(err->code)->retry && u->end.class != CLASS_CANCELLED &&
-                   !u->cancel_asked && far_now_us(u->far) < u->fetch_until_us) {
-                if (u->fetches++ == 0)
-                        nb_log_err(LOG_WARNING, err, "a notebook cannot be read back; trying again",
-                                   NB_F_STR("ref", u->ref));
-                loop_timer_arm(u->timer, gcp_backoff(NB_US_PER_S, u->fetches, NULL));
+        } else if (nb_errc_policy(err->code)->retry && fetch_again(u, err)) {
+                return;
         } else if (err->code == NB_E_NOTFOUND || u->end.class == CLASS_CANCELLED) {
                 far_log(u);                   /* there is none, or nobody needs it */
         } else if (err->code == NB_E_LIMIT) { /* the notebook's own doing, and so again */
@@ -128,6 +137,7 @@ void far_fetch(struct far_run *u)
         r = u->fd < 0 ? nb_fail_errno(&err, errno, "%s", u->dir)
                       : blob_get_file(u->far->blob, u->record.output, 0, far_most_bytes(u), u->fd,
                                       on_fetched, u, &u->op, &err);
-        if (r < 0)
+        /* Descriptors, memory or the disk are used up here, which passes. */
+        if (r < 0 && (err.code == NB_E_INVALID || !fetch_again(u, &err)))
                 far_finish(u, CLASS_INFRASTRUCTURE, err.msg);
 }

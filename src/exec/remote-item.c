@@ -25,6 +25,7 @@ struct far_item {
         char *workspace, *notebook, *parameters, *language;
         struct notebook_verdict verdict;
         bool has_output, there;
+        bool unwritten; /* r is of what was to be written here */
         uint64_t max;
         int r;
         struct nb_err err;
@@ -184,6 +185,7 @@ static void look_run(struct loop_work *w)
         if (i->r == 0 && i->report)
                 i->r = nb_write_file(dir, "environment.json", i->report, strlen(i->report), 0600,
                                      false, &i->err);
+        i->unwritten = i->r < 0;
         if (i->r == 0 && i->has_output)
                 i->r = nb_read_file(dir, "executed.ipynb", &text, &i->err);
         if (i->r == 0 && i->has_output)
@@ -265,7 +267,9 @@ static void conclude_all(struct far_run *u, struct far_item *i)
                 u->result.ename = nb_strdup("OutputLimit");
                 u->result.evalue = nb_strdup(u->end.reason);
         } else if (u->end.look && i->r < 0) {
-                conclude(u, CLASS_INFRASTRUCTURE, "the executed notebook is broken: %s",
+                conclude(u, CLASS_INFRASTRUCTURE, "%s: %s",
+                         i->unwritten ? "what the job left cannot be kept here"
+                                      : "the executed notebook is broken",
                          i->err.msg);
         } else if (u->end.look && v->error_cell > 0) {
                 u->result.class = CLASS_CELL_ERROR;
