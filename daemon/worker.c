@@ -192,6 +192,7 @@ static int open_execs(struct worker *w, struct nb_err *err)
                                                       .exec = w->execs[i]};
                 w->n_execs++;
         }
+        exec_say_left(c);
         return 0;
 }
 

@@ -127,6 +127,8 @@ struct exec_run {
  * NB_E_INVALID: no such kind, or credentials that are none. */
 int exec_open(const struct config_executor *cfg, const struct exec_deps *deps, struct exec **ret,
               struct nb_err *err);
+/* Warn of jobs far away whose executor is not configured any more: nobody looks at them. */
+void exec_say_left(const struct config *c);
 struct exec *exec_close(struct exec *x); /* NULL is fine; answers NULL */
 NB_DEFINE_FREEP(struct exec *, exec_close);
 

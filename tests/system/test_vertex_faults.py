@@ -14,11 +14,11 @@ from harness import Repo, main, notebook, wait_for
 
 
 @contextlib.contextmanager
-def world(make, limits='retries = 0', google=(), slots=2):
+def world(make, limits='retries = 0', google=(), slots=2, poll='200ms'):
     g = Google(*google)
     try:
         w = make(repository='executor = "vertex"', limits=limits,
-                 extra=g.executor(f'slots = {slots}')).start(env={'no_proxy': '*'})
+                 extra=g.executor(f'slots = {slots}', poll)).start(env={'no_proxy': '*'})
         yield g, w, Repo(w)
     finally:
         g.close()
@@ -261,9 +261,78 @@ def answers_that_are_not_the_services(make):
         nothing_left(g, w)
 
 
+def a_job_that_runs_over_its_time(make):
+    """The service does not end it, so we do: 720 looks after, an hour most often."""
+    with world(make, limits='retries = 1\ntimeout = "1s"', poll='50ms') as (g, w, repo):
+        g.rule(mode='timer', run=600, timeout_ends=None)
+        job = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))['jobs'][0]
+        assert (job['state'], job['class']) == ('timed_out', 'timeout'), job
+        assert [j['state'] for j in g.jobs()] == ['JOB_STATE_CANCELLED']
+        nothing_left(g, w)
+
+
+def logs_that_are_long(make):
+    """500 lines of 40 kB are more than an answer may have; the newest are wanted."""
+    with world(make) as (g, w, repo):
+        w.stop()
+        w.config['extra'] += '''[[executor.rule]]
+image = "docker.io/acme/**"
+run = ["sh", "-c", "for i in $(seq 500); do printf '%040000d\\\\n' $i; done; exec papermill $1 $2",
+       "sh", "{input}", "{output}"]
+'''
+        w.write_config()
+        w.start(env={'no_proxy': '*'})
+        build = w.build(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        log = w.artifact(build['jobs'][0], 'log')[0].decode()
+        assert build['state'] == 'passed', build
+        assert '(the beginning is left out)' in log and '0500\n' in log, log[:3000]
+
+
+def records_that_cannot_be_read(make):
+    """Another version's, or the disk's: what runs is ended all the same."""
+    with world(make) as (g, w, repo):
+        g.rule(mode='timer', run=600)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        running(g)
+        w.stop(9)
+        remote = os.path.join(w.state, 'remote', 'vertex')
+        with open(os.path.join(remote, os.listdir(remote)[0], 'record.json'), 'w') as f:
+            f.write('{"version": 7}')
+        w.start(env={'no_proxy': '*'})
+        assert w.wait_build(1)['jobs'][0]['class'] == 'lost'
+        wait_for('the end of the job', lambda: g.jobs()[0]['state'] == 'JOB_STATE_CANCELLED')
+        wait_for('a word of it', lambda: 'record cannot be read' in w.log())
+        assert os.listdir(remote) and g.objects()
+
+
+def executors_that_are_gone(make):
+    with world(make) as (g, w, repo):
+        g.rule(mode='timer', run=600)
+        w.push(repo, repo.base, repo.commit({'a.ipynb': notebook('1')}))
+        running(g)
+        w.stop()
+        good = w.config['extra']
+        assert 'not configured any more' not in w.log()
+        for gone in (good.replace('name = "vertex"', 'name = "other"'),
+                     '[[executor]]\nname = "vertex"\nkind = "local"\n'):
+            w.config['extra'] = gone
+            w.config['repository'] = ''
+            w.write_config()
+            w.start(env={'no_proxy': '*'})
+            assert w.wait_build(1)['jobs'][0]['class'] == 'lost'
+            w.stop()
+            assert w.log().count('not configured any more') >= 1, w.log()
+        w.config['extra'] = good
+        w.write_config()
+        w.start(env={'no_proxy': '*'})
+        wait_for('the end of the job', lambda: g.jobs()[0]['state'] == 'JOB_STATE_CANCELLED')
+        nothing_left(g, w)
+
+
 main([lists_that_are_stale, lists_that_are_slow, lists_of_many_pages, many_that_begin,
       folders_that_are_sent_at_once, tokens_that_end_early,
       tokens_that_cannot_be_had_for_a_while, sessions_in_trouble, cancellations_that_are_stuck,
       a_job_that_is_faster_than_its_cancellation, a_machine_that_is_taken_away,
       notebooks_that_are_not_finished, what_was_sent_has_its_age_after_a_restart,
-      answers_that_are_not_the_services])
+      answers_that_are_not_the_services, a_job_that_runs_over_its_time, logs_that_are_long,
+      records_that_cannot_be_read, executors_that_are_gone])
