@@ -32,6 +32,7 @@ class Cloud:
         self.options, self.directory = options, os.path.abspath(options.directory)
         self.lock, self.clock = threading.RLock(), Clock()
         self.scratch = os.path.join(self.directory, "containers")
+        self.remembered = {}  # what came of notebooks, for jobs that ask for it
         os.makedirs(self.scratch, exist_ok=True)
         self.identity = Identity(self.clock, self.lock)
         self.store = Store(os.path.join(self.directory, "objects"), self.clock)

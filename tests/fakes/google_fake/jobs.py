@@ -34,6 +34,7 @@ class Plan:
         "mode": "run",          # "run": the notebook, for real; "timer": states move by time alone
         "queue": 0.05, "pending": 0.05,   # seconds in these states
         "run": 0.2,             # seconds of RUNNING, in mode "timer"
+        "remember": False,      # a notebook that was run before is not run again: its end is the same
         "outcome": "SUCCEEDED", "code": 3, "message": None,  # the end, in mode "timer"
         "stockout": False,      # no machines: FAILED with code 8
         "preempt_after": None,  # seconds of RUNNING, then the machine is taken away
