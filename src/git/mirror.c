@@ -78,12 +78,25 @@ static int repo_open(struct git_mirror *m)
         return r;
 }
 
+/* A helper that was killed while it wrote such a file left libgit2's lock on it,
+ * which nobody else would ever remove.  Whoever writes has the mirror to
+ * himself, so the lock is nobody's. */
+static bool file_unlock(const struct git_mirror *m, const char *name)
+{
+        nb_auto_free char *file = nb_asprintf("%s/%s.lock", m->path, name);
+
+        nb_assert(m->exclusive);
+        return file && unlink(file) == 0;
+}
+
 static int repo_make(struct git_mirror *m, struct nb_err *err)
 {
         git_repository_init_options o = GIT_REPOSITORY_INIT_OPTIONS_INIT;
         git_repository *made = NULL;
         int r;
 
+        (void)file_unlock(m, "config");
+        (void)file_unlock(m, "HEAD");
         o.flags = GIT_REPOSITORY_INIT_BARE | GIT_REPOSITORY_INIT_NO_DOTGIT_DIR;
         r = git_repository_init_ext(&made, m->path, &o);
         git_repository_free(made);
@@ -195,23 +208,12 @@ int mirror_commit(struct git_mirror *m, const git_oid *id, git_commit **ret, str
         return 1;
 }
 
-/* A helper that was killed while it set the reference left libgit2's lock file,
- * which nobody else would ever remove.  Whoever writes has the mirror to
- * himself, so the file is nobody's. */
-static bool ref_unlock(const struct git_mirror *m, const char *name)
-{
-        nb_auto_free char *file = nb_asprintf("%s/%s.lock", m->path, name);
-
-        nb_assert(m->exclusive);
-        return file && unlink(file) == 0;
-}
-
 static int ref_set(struct git_mirror *m, const char *name, const git_oid *id, struct nb_err *err)
 {
         git_reference *ref = NULL;
         int r = git_reference_create(&ref, m->repo, name, id, true, NULL);
 
-        if (r == GIT_ELOCKED && ref_unlock(m, name))
+        if (r == GIT_ELOCKED && file_unlock(m, name))
                 r = git_reference_create(&ref, m->repo, name, id, true, NULL);
         git_reference_free(ref);
         return r < 0 ? git_raise(err, NB_E_IO, r, "cannot set %s in %s", name, m->path) : 0;

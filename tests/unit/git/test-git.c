@@ -405,7 +405,7 @@ TEST(a_damaged_mirror_is_made_anew)
         git_answer_done(&a);
 
         /* And one whose making was cut short. */
-        sh("mirrors/damage.git", "rm -rf HEAD refs");
+        sh("mirrors/damage.git", "rm -rf HEAD refs; touch config.lock HEAD.lock");
         CHECK_OK(git_call(&r, &a, &err), &err);
         git_answer_done(&a);
 }
