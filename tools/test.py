@@ -48,8 +48,9 @@ NEEDS_OPENAT2 = re.compile(
     r"^base-fs$|^web-routes$|loop|^test-git(-checkout|-http|-ssh|-support)?$|exec|runner|local|"
     r"^test-env$|^test-syntax$")
 # Sweeps over millions of numbers, which take minutes; deadlines too near for a slow machine;
-# and a failing exec, of which its vfork() does not tell.
-NOT_UNDER_VALGRIND = {"base-json-out", "base-num", "test-httpc", "base-spawn"}
+# a failing exec, of which its vfork() does not tell; a look at all of a block that is freed.
+NOT_UNDER_VALGRIND = {"base-json-out", "base-num", "test-httpc", "base-spawn",
+                      "base-json-secret"}
 # Minutes of kernels, units, payloads and Python, which gcc's build has seen; no more of our C.
 ONCE = {"runner", "environment", "system-environments", "units", "units-boot", "octokit",
         "oracle-format", "oracle-syntax", "requirements-as-pip-reads-them", "env", "parameters"}
