@@ -152,12 +152,14 @@ print(time.perf_counter() - began, time.process_time() - cpu, refused)
 
 
 def python(paths, how, validator):
-    """(wall, CPU, refused): one process, which has started before the clock does."""
+    """(wall from its start to its end, wall and CPU of the validation alone, refused)."""
+    began = time.perf_counter()
     done = subprocess.run(FIRST + ['/usr/bin/python3', '-c', PYTHON, how], input='\n'.join(paths),
                           check=True, stdout=subprocess.PIPE, text=True,
                           env={**os.environ, 'NBFORMAT_VALIDATOR': validator})
+    whole = time.perf_counter() - began
     wall, cpu, refused = done.stdout.split()
-    return float(wall), float(cpu), int(refused)
+    return whole, float(wall), float(cpu), int(refused)
 
 
 def nbcid(build, folder, jobs):
@@ -217,11 +219,12 @@ def race(build, folder, how, validator, rounds):
             all_jobs.append(nbcid(build, folder, 0))
             one_job.append(nbcid(build, folder, 1))
         theirs.append(python(paths, how, validator))
-    wall, cpu, refused = min(theirs)
+    whole, wall, cpu, refused = min(theirs)
     ours, one = min(all_jobs), min(one_job)
-    return wall / ours[0], (len(paths), refused, f'{wall:.2f}', f'{cpu:.2f}', f'{ours[0]:.3f}',
-                            f'{ours[1]:.3f}', f'{one[0]:.3f}', f'{wall / one[0]:.1f}',
-                            f'{cpu / one[1]:.1f}', f'{wall / ours[0]:.1f}')
+    return whole / ours[0], (len(paths), refused, f'{whole:.2f}', f'{wall:.2f}', f'{cpu:.2f}',
+                             f'{ours[0]:.3f}', f'{ours[1]:.3f}', f'{one[0]:.3f}',
+                             f'{wall / one[0]:.1f}', f'{wall / ours[0]:.1f}',
+                             f'{whole / ours[0]:.1f}')
 
 
 def corpus(build, tmp):
@@ -236,12 +239,14 @@ def corpus(build, tmp):
             if name == 'real' and validator == 'jsonschema':
                 continue
             times, row = race(build, folder, how, validator, rounds)
-            if name == 'all':
+            # What nbformat documents: validate what read() gave.  json.load() is for comparison.
+            if name == 'all' and how == 'of_read':
                 limit(times >= SPEED_MIN, f'corpus, {how}, {validator}: {times:.1f} times faster')
             rows.append((name, how.replace('of_', 'of '), validator) + row)
-    table(['files', 'nbformat.validate()', 'its validator', 'n', 'it refuses', 'nbformat s', 'CPU s',
-           'nbcid s', 'CPU s', '--jobs 1 s', 'times, --jobs 1', 'times, CPU',
-           f'times (at least {SPEED_MIN})'], rows)
+    table(['files', 'nbformat.validate()', 'its validator', 'n', 'it refuses',
+           'Python, start to end, s', 'validation alone, s', 'CPU s', 'nbcid, start to end, s',
+           'CPU s', '--jobs 1, s', 'alone / --jobs 1', 'alone / nbcid',
+           f'start to end (of read at least {SPEED_MIN})'], rows)
 
 
 def main():

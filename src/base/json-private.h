@@ -26,8 +26,8 @@ enum json_scan json_scan(const char *p, size_t n, bool last, size_t *i, const ch
 /* How many of the bytes, which json_scan() has been over, are the inside of a
  * string that goes on after them: no quote, whole escapes of one character. */
 size_t json_string_run(const char *p, size_t n);
-/* Behind the number at i, or 0: it is none, or longer than any may be. */
-size_t json_skip_number(const char *p, size_t n, size_t i);
+/* Behind the number at start, or 0: it is none, or longer than any may be. */
+size_t json_skip_number(const char *p, size_t n, size_t start);
 /* From i, the first byte that does not simply belong to a string, or n. */
 size_t json_skip_plain(const char *p, size_t n, size_t i);
 /* How many newlines. */
