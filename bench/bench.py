@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'tests', 'system'))
 import harness  # noqa: E402
 from harness import Repo, World, notebook, wait_for  # noqa: E402
+from report import limit, table, verdict  # noqa: E402
 
 SECRET = 'bench-secret'
 CONNECTIONS, SECONDS, ROUNDS = 16, 5, 5
@@ -40,14 +41,6 @@ def memory(pid):
             if key in ('Rss:', 'Pss:', 'Anonymous:'):
                 out[key[:-1]] = int(rest[0]) / 1024
     return out
-
-
-def table(head, rows):
-    print('\n| ' + ' | '.join(head) + ' |')
-    print('|' + '---|' * len(head))
-    for row in rows:
-        print('| ' + ' | '.join(str(c) for c in row) + ' |')
-    print(flush=True)
 
 
 def pinned(core, *argv):
@@ -387,9 +380,9 @@ def main():
     names = sys.argv[2:] or list(all_of_them)
     subprocess.run(['meson', 'compile', '-C', build, 'bench-tools'], check=True,
                    stdout=subprocess.DEVNULL)
-    missed = [name for name in names if not all_of_them[name](build)]
-    print('missed: ' + ', '.join(missed) if missed else 'all limits are met')
-    sys.exit(1 if missed else 0)
+    for name in names:
+        limit(all_of_them[name](build), name)
+    sys.exit(verdict())
 
 
 main()

@@ -19,26 +19,13 @@ ROOT = os.path.dirname(HERE)
 sys.path.insert(0, os.path.join(ROOT, 'tests', 'oracle'))
 import corpus as packages  # noqa: E402
 import mutate  # noqa: E402
+from report import limit, table, verdict  # noqa: E402
 
 ROUNDS = 5  # processes of each side, in turns; of each the fastest of LOOPS
 LOOPS = 40
 RATIO_MAX, MEMORY_MAX, SPEED_MIN = 1.5, 2.0, 30
 # Other work of the machine takes no time from either side, if we may say so.
 FIRST = ['chrt', '--rr', '1'] if os.geteuid() == 0 else []
-MISSED = []
-
-
-def table(head, rows):
-    print('\n| ' + ' | '.join(head) + ' |')
-    print('|' + '---|' * len(head))
-    for row in rows:
-        print('| ' + ' | '.join(str(c) for c in row) + ' |')
-    print(flush=True)
-
-
-def limit(ok, what):
-    if not ok:
-        MISSED.append(what)
 
 
 def run(build, *args):
@@ -258,9 +245,7 @@ def main():
     for name in sys.argv[2:] or ['parse', 'memory', 'corpus']:
         with tempfile.TemporaryDirectory(prefix='nbcid-bench-') as tmp:
             globals()[name](build, tmp)
-    for what in MISSED:
-        print(f'missed: {what}')
-    return 1 if MISSED else 0
+    return verdict()
 
 
 if __name__ == '__main__':

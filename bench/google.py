@@ -26,6 +26,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), 'tests', 'system'))
 import google_world  # noqa: E402
 import harness  # noqa: E402
 from google_world import BUCKET  # noqa: E402
+from report import limit, table, verdict  # noqa: E402
 
 # jobs
 JOBS, A_PUSH = 10_000, 20
@@ -38,20 +39,6 @@ CONNECTIONS_MAX, RATIO_MAX = 16, 1.25
 # archive
 ARCHIVES = (128 << 20, 2 << 30)
 GROWTH_MAX = 4  # MiB of RSS, from the small one to the large one
-MISSED = []
-
-
-def table(head, rows):
-    print('\n| ' + ' | '.join(head) + ' |')
-    print('|' + '---|' * len(head))
-    for row in rows:
-        print('| ' + ' | '.join(str(c) for c in row) + ' |')
-    print(flush=True)
-
-
-def limit(ok, what):
-    if not ok:
-        MISSED.append(what)
 
 
 def note(text):
@@ -384,9 +371,7 @@ def main():
                    stdout=subprocess.DEVNULL)
     for name in sys.argv[2:] or ['jobs', 'staging', 'archive']:
         globals()[name](build)
-    for what in MISSED:
-        print(f'missed: {what}')
-    return 1 if MISSED else 0
+    return verdict()
 
 
 if __name__ == '__main__':

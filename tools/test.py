@@ -313,7 +313,8 @@ def main():
         print(f"=== {name}", flush=True)
         start, failures = time.monotonic(), len(TALLY.failed)
         phase()
-        verdict = "failed" if len(TALLY.failed) > failures else "fine"
+        verdict = "failed" if len(TALLY.failed) > failures else \
+            "begun" if name == "google" else "fine"
         print(f"=== {name}: {verdict}, {time.monotonic() - start:.0f} s\n", flush=True)
     GOOGLE.end()
     for name in TALLY.failed:
