@@ -309,7 +309,7 @@ def changes(build):
             lines += [f'M 100644 :2 {path(i)}\n' for i in range(0, 100000, step)]
         git('fast-import', '--quiet', input=''.join(lines).encode())
         a = git('rev-parse', 'base')
-        for name, times in (('small', 100), ('large', 5)):
+        for name, times in (('small', 100), ('large', 40)):
             b = git('rev-parse', name)
             n = len(git('diff-tree', '-r', '--name-only', a, b).split())
             found = subprocess.run([f'{build}/bench/bench-changes', mirror, a, b, '1'],
