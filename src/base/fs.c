@@ -44,25 +44,26 @@ int nb_open_regular(int dirfd, const char *path, int flags, struct stat *ret_st,
 }
 
 /* The size that the kernel told is a hint: the file may grow, and those of
- * /proc claim to be empty.  What goes beyond it comes in small pieces, so that
- * finding the end does not double a large buffer. */
+ * /proc claim to be empty.  One byte more is asked for, so that a file that did not grow
+ * is read with one call.  What goes beyond comes in small pieces, so that finding
+ * the end does not double a large buffer. */
 static int read_all(int fd, size_t hint, size_t room, struct nb_buf *ret, const char *path,
                     struct nb_err *err)
 {
+        const size_t reserved = hint < room ? hint + 1 : hint; /* and a byte for the NUL */
+
         for (size_t got = 0;;) {
                 char extra[4096];
-                bool hinted = got < hint;
+                const bool hinted = hint > 0 && got <= hint;
                 ssize_t n;
-                int r = hinted ? nb_buf_reserve(ret, hint - got) : 0;
+                int r = hinted ? nb_buf_reserve(ret, reserved - got) : 0;
 
                 if (r < 0)
                         return nb_fail(err, NB_E_NOMEM, "no memory to read %s", path);
-                n = hinted ? nb_read_some(fd, ret->data + ret->len, hint - got)
+                n = hinted ? nb_read_some(fd, ret->data + ret->len, hint - got + 1)
                            : nb_read_some(fd, extra, sizeof(extra));
                 if (n < 0)
                         return nb_fail_errno(err, errno, "cannot read %s", path);
-                if (n == 0)
-                        return 0;
                 if ((size_t)n > room - got)
                         return nb_fail(err, NB_E_LIMIT,
                                        "%s is larger than the %zu bytes allowed for it", path,
@@ -72,6 +73,8 @@ static int read_all(int fd, size_t hint, size_t room, struct nb_buf *ret, const 
                 else if (nb_buf_append(ret, extra, (size_t)n) < 0)
                         return nb_fail(err, NB_E_NOMEM, "no memory to read %s", path);
                 got += (size_t)n;
+                if (n == 0 || (hinted && got == hint))
+                        return 0;
         }
 }
 

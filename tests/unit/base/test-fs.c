@@ -80,6 +80,26 @@ TEST(reading_keeps_to_the_limit)
         CHECK_ERR(nb_read_file(dir, "fifo", &small, &err), &err, NB_E_INVALID, "regular");
 }
 
+TEST(reading_what_grew_or_shrank_since_it_was_looked_at)
+{
+        nb_auto_fd int dir = fresh_dir("grown");
+        struct nb_err err;
+
+        put(dir, "f", "hello");
+        for (uint64_t size = 0; size < 8; size++)
+                for (size_t max = size; max < 9; max++) {
+                        nb_auto_fd int fd = openat(dir, "f", O_RDONLY | O_CLOEXEC);
+                        nb_auto_buf b = NB_BUF(max);
+                        int r = nb_read_open(fd, size, "f", &b, &err);
+
+                        if (max < 5)
+                                CHECK_ERR(r, &err, NB_E_LIMIT, "larger than the");
+                        else
+                                CHECK_OK(r, &err);
+                        CHECK_STR(nb_buf_str(&b), max < 5 ? "" : "hello");
+                }
+}
+
 TEST(reading_files_without_a_size)
 {
         nb_auto_buf b = NB_BUF(1 << 20);
