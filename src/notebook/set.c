@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "set.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -71,13 +72,26 @@ static struct set_slot *find(const struct set *s, uint32_t h, const char *p, siz
         return &s->slots[i];
 }
 
+/* The same for all sets of the process: a notebook has three, and a call of the kernel for each
+ * is seen when small ones are checked by the thousand.  Without entropy, early at boot, it
+ * is 0: slow at worst. */
+static uint64_t secret_seed(void)
+{
+        static _Atomic uint64_t seed;
+        uint64_t known = atomic_load_explicit(&seed, memory_order_relaxed), fresh;
+
+        if (known == 0 && getrandom(&fresh, sizeof(fresh), GRND_NONBLOCK) == sizeof(fresh) &&
+            atomic_compare_exchange_strong(&seed, &known, fresh))
+                known = fresh;
+        return known;
+}
+
 static int grow(struct set *s)
 {
         struct set big = *s;
 
-        /* Without entropy, early at boot, the seed is 0: slow at worst. */
-        if (s->cap == 0 && getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) != sizeof(s->seed))
-                s->seed = 0;
+        if (s->cap == 0)
+                s->seed = secret_seed();
         big.seed = s->seed;
         big.cap = s->cap ? 2 * s->cap : FIRST_CAP;
         big.slots = nb_alloc_array(big.cap, sizeof(*big.slots));
