@@ -56,9 +56,22 @@ static const struct shape shapes[] = {
         {"a PyPI token", "pypi-AgEIcHlwaS5vcmc", URL64, 40, 400, false},
 };
 
+/* Tables, as every byte of every output is asked. */
+static const bool word[256] = {
+        ['0' ... '9'] = true,
+        ['A' ... 'Z'] = true,
+        ['a' ... 'z'] = true,
+        ['_'] = true,
+};
+/* What the shapes begin with, and JSON web tokens. */
+static const bool first[256] = {
+        ['A'] = true, ['g'] = true, ['x'] = true, ['s'] = true, ['r'] = true,
+        ['h'] = true, ['n'] = true, ['p'] = true, ['e'] = true,
+};
+
 static bool is_word(char c)
 {
-        return c && strchr(ALNUM "_", c);
+        return word[(unsigned char)c];
 }
 
 static size_t span(const char *s, size_t n, const char *chars)
@@ -134,15 +147,15 @@ static bool find_jwt(const char *s, size_t n, size_t at, struct secret *ret)
 static bool find_pem(const char *s, size_t n, size_t at, struct secret *ret)
 {
         static const char end[] = "-----END ";
-        const char *first, *last;
+        const char *kind, *last;
         size_t stop = n;
 
         if (!begins(s + at, n - at, "-----BEGIN "))
                 return false;
-        first = memmem(s + at, n - at < 64 ? n - at : 64, "PRIVATE KEY-----", 16);
-        if (!first)
+        kind = memmem(s + at, n - at < 64 ? n - at : 64, "PRIVATE KEY-----", 16);
+        if (!kind)
                 return false;
-        last = memmem(first, n - (size_t)(first - s), end, strlen(end));
+        last = memmem(kind, n - (size_t)(kind - s), end, strlen(end));
         if (last) {
                 size_t from = (size_t)(last - s) + strlen(end);
                 const char *dashes = memmem(s + from, n - from, "-----", 5);
@@ -241,11 +254,7 @@ bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret 
                         return true;
                 if (code && (c == '"' || c == '\'') && find_password(s, n, i, ret))
                         return true;
-                if ((i > 0 && is_word(s[i - 1])) ||
-                    !strchr("AgxsrhnpE"
-                            "e",
-                            c) ||
-                    !c)
+                if (!first[(unsigned char)c] || (i > 0 && is_word(s[i - 1])))
                         continue;
                 if (find_shape(s, n, i, joined, ret) ||
                     (c == 'e' && !joined && find_jwt(s, n, i, ret)))
