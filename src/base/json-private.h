@@ -33,5 +33,10 @@ size_t json_skip_plain(const char *p, size_t n, size_t i);
 /* How many newlines. */
 size_t json_count_lines(const char *p, size_t n);
 
+/* The first parts of json-quick's skip_plain() and of json_count_lines(), in large steps:
+ * the place they got to, which is where they began when the processor has no such steps. */
+size_t json_skip_wide(const char *p, size_t n, size_t i, unsigned *high);
+size_t json_count_wide(const char *p, size_t n, size_t *lines);
+
 /* Free; of a secret after wiping all of it. */
 void json_free_text(void *p, bool secret);

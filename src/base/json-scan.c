@@ -224,7 +224,7 @@ size_t json_string_run(const char *p, size_t n)
 
 size_t json_count_lines(const char *p, size_t n)
 {
-        size_t i = 0, lines = 0;
+        size_t lines = 0, i = json_count_wide(p, n, &lines);
 
         while (n - i >= sizeof(bytes)) {
                 bytes sums = {0};
