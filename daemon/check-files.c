@@ -157,11 +157,17 @@ static int not_skipped(const struct dirent *d)
         return 1;
 }
 
-static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv *ret,
-                struct nb_err *err);
+/* What a walk carries along. */
+struct finder {
+        struct rules *rules;
+        files_found_t found;
+        void *arg;
+};
 
-static int visit(struct rules *r, const char *dir, const struct dirent *entry, unsigned depth,
-                 struct nb_strv *ret, struct nb_err *err)
+static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err *err);
+
+static int visit(struct finder *f, const char *dir, const struct dirent *entry, unsigned depth,
+                 struct nb_err *err)
 {
         const char *name = entry->d_name;
         nb_auto_free char *path =
@@ -180,19 +186,16 @@ static int visit(struct rules *r, const char *dir, const struct dirent *entry, u
                 type = (unsigned char)IFTODT(st.st_mode);
         }
         if (type == DT_DIR)
-                return walk(r, path, depth + 1, ret, err);
+                return walk(f, path, depth + 1, err);
         if (!nb_ends_with_nocase(name, ".ipynb"))
                 return 0;
         if (type != DT_REG && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
                 return 0; /* a link to something else */
-        rc = wanted(r, dir, path, err);
-        if (rc <= 0)
-                return rc;
-        return nb_strv_add(ret, path) < 0 ? no_memory(err) : 0;
+        rc = wanted(f->rules, dir, path, err);
+        return rc <= 0 ? rc : f->found(f->arg, NB_TAKE(path), err);
 }
 
-static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv *ret,
-                struct nb_err *err)
+static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err *err)
 {
         struct dirent **names;
         int n, rc = 0;
@@ -205,22 +208,26 @@ static int walk(struct rules *r, const char *dir, unsigned depth, struct nb_strv
                 return nb_fail_errno(err, errno, "%s", dir);
         for (int i = 0; i < n; i++) {
                 if (rc == 0)
-                        rc = visit(r, dir, names[i], depth, ret, err);
+                        rc = visit(f, dir, names[i], depth, err);
                 free(names[i]);
         }
         free(names);
         return rc;
 }
 
-int files_find(struct rules *r, const char *path, struct nb_strv *ret, struct nb_err *err)
+int files_find(struct rules *r, const char *path, files_found_t found, void *arg,
+               struct nb_err *err)
 {
+        struct finder f = {r, found, arg};
         struct stat st;
+        char *copy;
 
         if (!nb_streq(path, "-")) {
                 if (stat(path, &st) < 0)
                         return nb_fail_errno(err, errno, "%s", path);
                 if (S_ISDIR(st.st_mode))
-                        return walk(r, path, 0, ret, err);
+                        return walk(&f, path, 0, err);
         }
-        return nb_strv_add(ret, path) < 0 ? no_memory(err) : 0;
+        copy = nb_strdup(path);
+        return copy ? found(arg, copy, err) : no_memory(err);
 }

@@ -25,36 +25,54 @@
 
 #include "check-files.h"
 
-#define SLOTS 256                  /* files that may be done before one ahead of them */
-#define KEPT_MAX ((size_t)4 << 20) /* of a buffer, for the next file */
+/* Files that may be done before one ahead of them: while one of some megabytes is checked, a
+ * thousand small ones are. */
+#define SLOTS 2048
+#define KEPT_MAX ((size_t)16 << 20) /* of a buffer, for the next file */
 #define PIECE ((size_t)64 << 10)
 /* A process that parses starts no faster than so many notebooks are parsed. */
 #define FILES_FOR_A_PROCESS 16
 
-struct slot {
-        bool done;
+struct result {
         struct checked c;
+        struct checker *by;
+        struct result *next; /* of those that are told and its to free */
 };
 
-struct crew {
+struct entry {
+        char *path;
+        struct nb_err *refused; /* NULL: it is to be checked */
+};
+
+struct check_crew {
         const struct check_run *r;
-        size_t stdin_at; /* its index */
         pthread_mutex_t lock;
-        pthread_cond_t changed; /* told grew, held shrank, or stop */
+        pthread_cond_t changed; /* n, told or all grew, held shrank, or stop */
         /* under lock */
-        size_t taken, told; /* files; slots are those between */
+        struct entry *files;
+        size_t n, cap;
+        size_t stdin_at;    /* index of the first "-" */
+        size_t taken, told; /* files; done has those between */
         uint64_t held;      /* bytes of text */
+        bool all;           /* no more files are added */
         bool telling, stop;
-        struct slot slots[SLOTS]; /* what is not done belongs to who took it */
+        bool starved;               /* no memory for a result */
+        struct result *done[SLOTS]; /* NULL: not yet */
+        /* of the thread that adds */
+        struct checker *checkers; /* jobs of them; the first is that thread's own */
+        unsigned jobs, started;
 };
 
 /* What one thread has for itself. */
 struct checker {
-        struct crew *crew;
+        struct check_crew *crew;
         pthread_t thread;
         struct check *check;
         struct rules rules;
         struct nb_buf text; /* kept: fresh memory costs more than reading into it */
+        /* Under the crew's lock.  Who asked for memory gives it back: with the other threads'
+         * malloc() each has a lock to wait for. */
+        struct result *told;
 };
 
 /* ---- rules ---- */
@@ -152,7 +170,7 @@ static int check_text(struct checker *k, const char *path, const struct repo_con
 }
 
 /* Wait until so much text may be held. */
-static void hold(struct crew *c, uint64_t bytes)
+static void hold(struct check_crew *c, uint64_t bytes)
 {
         pthread_mutex_lock(&c->lock);
         /* alone it may always go on, and those that are ahead end */
@@ -164,7 +182,7 @@ static void hold(struct crew *c, uint64_t bytes)
 
 static void let_go(struct checker *k, uint64_t bytes)
 {
-        struct crew *c = k->crew;
+        struct check_crew *c = k->crew;
 
         if (k->text.cap > KEPT_MAX)
                 nb_buf_done(&k->text);
@@ -210,9 +228,9 @@ static int check_file(struct checker *k, const char *path, const struct repo_con
         return r;
 }
 
-static int check_one(struct checker *k, size_t i, struct checked *ret, struct nb_err *err)
+static int check_one(struct checker *k, size_t i, const char *path, struct checked *ret,
+                     struct nb_err *err)
 {
-        const char *path = k->crew->r->files->v[i];
         nb_auto_free char *dir = files_dir(path);
         const struct repo_config *config;
         int r;
@@ -229,45 +247,64 @@ static int check_one(struct checker *k, size_t i, struct checked *ret, struct nb
 
 /* ---- many ---- */
 
+static void free_results(struct result *list)
+{
+        while (list) {
+                struct result *next = list->next;
+
+                findings_done(&list->c.found);
+                nb_strv_done(&list->c.notes);
+                free(list);
+                list = next;
+        }
+}
+
 /* Under lock, but not while it checks. */
 static void check_next(struct checker *k)
 {
-        struct crew *c = k->crew;
+        struct check_crew *c = k->crew;
         const size_t i = c->taken++;
-        struct checked *to = &c->slots[i % SLOTS].c;
+        const struct entry file = c->files[i];
+        struct result *told = k->told, *x;
 
+        k->told = NULL;
         pthread_mutex_unlock(&c->lock);
-        *to = (struct checked){.found = {.max = CHECK_FINDINGS_MAX}};
-        to->failed = check_one(k, i, to, &to->err) < 0;
+        free_results(told);
+        x = calloc(1, sizeof(*x));
+        if (x) {
+                x->by = k;
+                x->c.found.max = CHECK_FINDINGS_MAX;
+                if (file.refused)
+                        x->c.err = *file.refused;
+                x->c.failed = file.refused || check_one(k, i, file.path, &x->c, &x->c.err) < 0;
+        }
         pthread_mutex_lock(&c->lock);
-        c->slots[i % SLOTS].done = true;
+        c->done[i % SLOTS] = x;
+        c->starved = c->starved || !x;
+        c->stop = c->stop || !x;
         pthread_cond_broadcast(&c->changed);
 }
 
-static void checked_done(struct checked *c)
+static bool can_tell(const struct check_crew *c)
 {
-        findings_done(&c->found);
-        nb_strv_done(&c->notes);
-}
-
-static bool can_tell(const struct crew *c)
-{
-        return !c->telling && !c->stop && c->told < c->taken && c->slots[c->told % SLOTS].done;
+        return !c->telling && !c->stop && c->told < c->taken && c->done[c->told % SLOTS];
 }
 
 /* Under lock, but not while it tells. */
-static void tell_next(struct crew *c)
+static void tell_next(struct check_crew *c)
 {
-        struct slot *s = &c->slots[c->told % SLOTS];
+        struct result *x = c->done[c->told % SLOTS];
+        const char *path = c->files[c->told].path;
         bool more;
 
         c->telling = true;
         pthread_mutex_unlock(&c->lock);
-        more = c->r->tell(c->r->arg, c->r->files->v[c->told], &s->c);
-        checked_done(&s->c);
+        more = c->r->tell(c->r->arg, path, &x->c);
         pthread_mutex_lock(&c->lock);
-        s->done = false;
+        c->done[c->told % SLOTS] = NULL;
         c->told++;
+        x->next = x->by->told;
+        x->by->told = x;
         c->telling = false;
         c->stop = c->stop || !more;
         pthread_cond_broadcast(&c->changed);
@@ -275,15 +312,15 @@ static void tell_next(struct crew *c)
 
 static void work(struct checker *k)
 {
-        struct crew *c = k->crew;
+        struct check_crew *c = k->crew;
 
         pthread_mutex_lock(&c->lock);
         for (;;) {
                 if (can_tell(c))
                         tell_next(c);
-                else if (c->stop || c->taken == c->r->files->n)
+                else if (c->stop || (c->all && c->taken == c->n))
                         break; /* who has one in hand tells the rest */
-                else if (c->taken - c->told < SLOTS)
+                else if (c->taken < c->n && c->taken - c->told < SLOTS)
                         check_next(k);
                 else
                         pthread_cond_wait(&c->changed, &c->lock);
@@ -311,62 +348,127 @@ static void *thread_main(void *arg)
         return NULL;
 }
 
+/* ---- the crew ---- */
+
 static unsigned jobs_of(const struct check_run *r)
 {
-        size_t each = r->opts.cold ? 1 : FILES_FOR_A_PROCESS;
-        size_t useful = (r->files->n + each - 1) / each;
         unsigned jobs = r->jobs;
         cpu_set_t cpus;
 
         if (jobs == 0)
                 jobs = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus)
                                                                       : 1;
-        if (jobs > CHECK_RUN_JOBS_MAX)
-                jobs = CHECK_RUN_JOBS_MAX;
-        return jobs < useful ? jobs : (unsigned)useful;
+        return jobs < CHECK_RUN_JOBS_MAX ? jobs : CHECK_RUN_JOBS_MAX;
 }
 
-static void run_crew(struct crew *c, struct checker *all, unsigned jobs)
-{
-        unsigned started = 1;
-
-        for (unsigned i = 0; i < jobs; i++)
-                all[i] = (struct checker){.crew = c,
-                                          .rules = {.forced = c->r->config},
-                                          .text = NB_BUF(CHECK_RUN_WHOLE)};
-        all[0].check = c->r->check;
-        while (started < jobs &&
-               pthread_create(&all[started].thread, NULL, thread_main, &all[started]) == 0)
-                started++;
-        work(&all[0]);
-        for (unsigned i = 1; i < started; i++)
-                pthread_join(all[i].thread, NULL);
-        checker_done(&all[0]);
-        /* those that were done and not told, as nobody wants to hear more */
-        for (; c->told < c->taken; c->told++)
-                if (c->slots[c->told % SLOTS].done)
-                        checked_done(&c->slots[c->told % SLOTS].c);
-}
-
-int check_run(const struct check_run *r, struct nb_err *err)
+int check_crew_new(const struct check_run *r, struct check_crew **ret, struct nb_err *err)
 {
         const unsigned jobs = jobs_of(r);
-        nb_auto_free struct crew *c = calloc(1, sizeof(*c));
+        nb_auto_free struct check_crew *c = calloc(1, sizeof(*c));
         nb_auto_free struct checker *all = nb_alloc_array(jobs, sizeof(*all));
 
-        if (jobs == 0)
-                return 0;
         if (!c || !all)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
+        for (unsigned i = 0; i < jobs; i++)
+                all[i] = (struct checker){
+                        .crew = c, .rules = {.forced = r->config}, .text = NB_BUF(CHECK_RUN_WHOLE)};
+        all[0].check = r->check;
         c->r = r;
         c->stdin_at = SIZE_MAX;
-        for (size_t i = r->files->n; i > 0; i--)
-                if (nb_streq(r->files->v[i - 1], "-"))
-                        c->stdin_at = i - 1;
+        c->checkers = NB_TAKE(all);
+        c->jobs = jobs;
+        c->started = 1;
         pthread_mutex_init(&c->lock, NULL);
         pthread_cond_init(&c->changed, NULL);
-        run_crew(c, all, jobs);
+        *ret = NB_TAKE(c);
+        return 0;
+}
+
+/* When the files are worth one more; that it does not begin is not missed. */
+static void start_next(struct check_crew *c)
+{
+        const size_t each = c->r->opts.cold ? 1 : FILES_FOR_A_PROCESS;
+        struct checker *k = &c->checkers[c->started];
+
+        if (c->started < c->jobs && c->n > c->started * each &&
+            pthread_create(&k->thread, NULL, thread_main, k) == 0)
+                c->started++;
+}
+
+static int add(struct check_crew *c, struct entry file, struct nb_err *err)
+{
+        int r;
+
+        if (!file.path)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        pthread_mutex_lock(&c->lock);
+        r = nb_grow((void **)&c->files, &c->cap, c->n + 1, sizeof(*c->files));
+        if (r == 0) {
+                if (c->stdin_at == SIZE_MAX && nb_streq(file.path, "-"))
+                        c->stdin_at = c->n;
+                c->files[c->n++] = file;
+                pthread_cond_broadcast(&c->changed);
+        }
+        pthread_mutex_unlock(&c->lock);
+        if (r < 0)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        start_next(c);
+        return 0;
+}
+
+int check_crew_add(struct check_crew *c, char *path, struct nb_err *err)
+{
+        int r = add(c, (struct entry){.path = path}, err);
+
+        if (r < 0)
+                free(path);
+        return r;
+}
+
+int check_crew_refuse(struct check_crew *c, const char *path, const struct nb_err *why,
+                      struct nb_err *err)
+{
+        nb_auto_free char *copy = nb_strdup(path);
+        nb_auto_free struct nb_err *refused = malloc(sizeof(*refused));
+        int r;
+
+        if (!refused)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        *refused = *why;
+        r = add(c, (struct entry){copy, refused}, err);
+        if (r < 0)
+                return r;
+        copy = NULL;
+        refused = NULL;
+        return 0;
+}
+
+int check_crew_finish(struct check_crew *c, struct nb_err *err)
+{
+        bool starved;
+
+        pthread_mutex_lock(&c->lock);
+        c->all = true;
+        pthread_cond_broadcast(&c->changed);
+        pthread_mutex_unlock(&c->lock);
+        work(&c->checkers[0]);
+        for (unsigned i = 1; i < c->started; i++)
+                pthread_join(c->checkers[i].thread, NULL);
+        checker_done(&c->checkers[0]);
+        for (unsigned i = 0; i < c->started; i++)
+                free_results(c->checkers[i].told);
+        /* those that were done and not told, as nobody wants to hear more */
+        for (; c->told < c->taken; c->told++)
+                free_results(c->done[c->told % SLOTS]);
+        for (size_t i = 0; i < c->n; i++) {
+                free(c->files[i].path);
+                free(c->files[i].refused);
+        }
+        free(c->files);
+        free(c->checkers);
         pthread_cond_destroy(&c->changed);
         pthread_mutex_destroy(&c->lock);
-        return 0;
+        starved = c->starved;
+        free(c);
+        return starved ? nb_fail(err, NB_E_NOMEM, "out of memory") : 0;
 }

@@ -28,15 +28,25 @@ struct check_run {              /* all borrowed */
         const char *config;     /* instead of the .nbcid.toml of each file, or NULL */
         unsigned only;          /* bits of rules, the others are off; 0: none is */
         unsigned jobs;          /* at most so many threads; 0: one for each processor */
-        const struct nb_strv *files;
-        /* Each file in the order of files, whichever is done first: by any of the
-         * threads, one at a time.  May change c.  False: that is enough. */
+        /* Each file in the order in which they were added, whichever is done first: by any of
+         * the threads, one at a time.  May change c.  False: that is enough. */
         bool (*tell)(void *arg, const char *path, struct checked *c);
         void *arg;
 };
 
-/* Check all files.  Blocks.  What is held is bounded, whatever their number: text of at
- * most one largest file in sum, and results of some hundred files that wait for
- * one before them.  Of "-" the first is standard input, any other empty.
- * -NB_E_NOMEM only: then no file is checked. */
-int check_run(const struct check_run *r, struct nb_err *err);
+/* Files are checked while others are still looked for.  All calls by the thread that called
+ * check_crew_new(), and the last is check_crew_finish(). */
+struct check_crew;
+/* r is borrowed until the end.  -NB_E_NOMEM. */
+int check_crew_new(const struct check_run *r, struct check_crew **ret, struct nb_err *err);
+/* One more, which another thread may check at once; path is taken, also on error.  Of "-" the
+ * first is standard input, any other empty.  -NB_E_NOMEM. */
+int check_crew_add(struct check_crew *c, char *path, struct nb_err *err);
+/* One that cannot be checked: it is told when it is its turn, as failed for that
+ * reason.  path is copied.  -NB_E_NOMEM. */
+int check_crew_refuse(struct check_crew *c, const char *path, const struct nb_err *why,
+                      struct nb_err *err);
+/* Check along until all are told, and free it.  Blocks.  What is held is bounded but for the
+ * paths: text of at most one largest file in sum, and results of some thousand files that
+ * wait for one before them.  -NB_E_NOMEM: not all are told. */
+int check_crew_finish(struct check_crew *c, struct nb_err *err);

@@ -291,21 +291,29 @@ static bool tell(void *run, const char *path, struct checked *c)
         return !lines || !(x->terminal || x->out.len >= OUTPUT_AT_ONCE) || flush(x);
 }
 
+static int found(void *crew, char *path, struct nb_err *err)
+{
+        return check_crew_add(crew, path, err);
+}
+
 static int check_all(struct run *x, char **paths)
 {
-        NB_CLEANUP(nb_strv_done) struct nb_strv files = {0};
         struct rules rules = {.forced = x->checks.config};
-        struct nb_err err;
-        int r;
+        struct check_crew *crew;
+        struct nb_err err, why;
+        int r = check_crew_new(&x->checks, &crew, &err), finished;
 
-        for (; *paths; paths++)
-                if (files_find(&rules, *paths, &files, &err) < 0)
-                        complain(x, *paths, &err);
-        rules_done(&rules);
-        begin(x);
-        x->checks.files = &files;
-        r = check_run(&x->checks, &err);
         if (r < 0) {
+                fprintf(stderr, "nbcid check: %s\n", err.msg);
+                return EXIT_INFRASTRUCTURE;
+        }
+        begin(x);
+        for (; r == 0 && *paths; paths++)
+                if (files_find(&rules, *paths, found, crew, &why) < 0)
+                        r = check_crew_refuse(crew, *paths, &why, &err);
+        rules_done(&rules);
+        finished = check_crew_finish(crew, r < 0 ? &why : &err);
+        if (r < 0 || finished < 0) {
                 fprintf(stderr, "nbcid check: %s\n", err.msg);
                 return EXIT_INFRASTRUCTURE;
         }

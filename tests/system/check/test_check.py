@@ -252,6 +252,18 @@ def wrong_usage_and_unreadable_files_are_2():
 
 
 @TESTS.test
+def what_cannot_be_read_is_told_in_its_turn():
+    with Place(**{'a.ipynb': BAD, 'd/b.ipynb': BAD}) as p:
+        for jobs in '1', '8':
+            said = subprocess.run([NBCID, 'check', '--python', PYTHON, '--jobs', jobs,
+                                   'a.ipynb', 'gone', 'd', 'gone2'],
+                                  cwd=p.dir, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, check=False).stdout
+            places = [said.index(s) for s in ('a.ipynb: ', ' gone: ', 'd/b.ipynb: ', ' gone2: ')]
+            assert places == sorted(places), said
+
+
+@TESTS.test
 def what_is_no_notebook_is_a_finding():
     with Place(**{'a.ipynb': '<<<<<<< HEAD\n', 'b.ipynb': '', 'c.ipynb': '{"cells": 1}'}) as p:
         for n in p.findings('.', status=1).values():
