@@ -510,14 +510,21 @@ def running(g):
     wait_for('the job to run', lambda: any(j['state'] == 'JOB_STATE_RUNNING' for j in g.jobs()))
 
 
-@test
-def ctrl_c_and_yes_cancels(m, g):
-    m.write('train.ipynb', named(*LONG))
+def asked_to_cancel(m, first=None):
+    """A run of train.ipynb on a terminal, at which Ctrl-C was pressed."""
     t = Terminal(m, '--input-notebook', 'train.ipynb')
-    t.expect(r'\rjob_train_ipynb_\w+|running, \d:\d\d')
+    if first:
+        t.expect(first)
     t.expect('running, ')
     t.send(b'\x03')
     t.expect('Cancel the job')
+    return t
+
+
+@test
+def ctrl_c_and_yes_cancels(m, g):
+    m.write('train.ipynb', named(*LONG))
+    t = asked_to_cancel(m, r'\rjob_train_ipynb_\w+|running, \d:\d\d')
     t.send(b'y\n')
     t.expect('being cancelled|cancelled')
     assert t.end() == 1, t.seen
@@ -528,10 +535,7 @@ def ctrl_c_and_yes_cancels(m, g):
 @test
 def ctrl_c_and_no_leaves_it(m, g):
     m.write('train.ipynb', named(*LONG))
-    t = Terminal(m, '--input-notebook', 'train.ipynb')
-    t.expect('running, ')
-    t.send(b'\x03')
-    t.expect('Cancel the job')
+    t = asked_to_cancel(m)
     t.send(b'n\n')
     assert t.end() == 3, t.seen
     assert 'gcloud ai custom-jobs cancel' in t.seen, t.seen
@@ -542,10 +546,7 @@ def ctrl_c_and_no_leaves_it(m, g):
 @test
 def ctrl_c_and_enter_goes_on(m, g):
     m.write('train.ipynb', named('import time; time.sleep(4)'))
-    t = Terminal(m, '--input-notebook', 'train.ipynb')
-    t.expect('running, ')
-    t.send(b'\x03')
-    t.expect('Cancel the job')
+    t = asked_to_cancel(m)
     t.send(b'\n')
     t.expect('running, ')
     assert t.end() == 0, t.seen
@@ -556,10 +557,7 @@ def ctrl_c_and_enter_goes_on(m, g):
 @test
 def ctrl_c_twice_leaves_it(m, g):
     m.write('train.ipynb', named(*LONG))
-    t = Terminal(m, '--input-notebook', 'train.ipynb')
-    t.expect('running, ')
-    t.send(b'\x03')
-    t.expect('Cancel the job')
+    t = asked_to_cancel(m)
     t.send(b'\x03')
     assert t.end() == 3, t.seen
     assert [j['state'] for j in g.jobs()] == ['JOB_STATE_RUNNING']
