@@ -295,6 +295,14 @@ JOBS = len(os.sched_getaffinity(0))
 TREE_BEFORE = tree()
 
 
+def busy():
+    """Seconds that this machine's processors have worked, all together: what is idle could be
+    used by a phase that runs behind."""
+    with open("/proc/stat", encoding="ascii") as f:
+        user, nice, system, _, _, irq, softirq, *_ = map(int, f.readline().split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def main():
     p = argparse.ArgumentParser(prog="tools/test", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -311,11 +319,13 @@ def main():
         if name not in wanted:
             continue
         print(f"=== {name}", flush=True)
-        start, failures = time.monotonic(), len(TALLY.failed)
+        start, before, failures = time.monotonic(), busy(), len(TALLY.failed)
         phase()
         verdict = "failed" if len(TALLY.failed) > failures else \
             "begun" if name == "google" else "fine"
-        print(f"=== {name}: {verdict}, {time.monotonic() - start:.0f} s\n", flush=True)
+        took = time.monotonic() - start
+        print(f"=== {name}: {verdict}, {took:.0f} s, processors busy for "
+              f"{(busy() - before) / max(took * JOBS, 1):.0%}\n", flush=True)
     GOOGLE.end()
     for name in TALLY.failed:
         print(f"failed: {name}")
