@@ -49,6 +49,13 @@ void notebook_head_done(struct notebook_head *h);
 int notebook_read_head(const char *name, const char *p, size_t n, uint64_t max_bytes,
                        struct notebook_head *ret, struct nb_err *err);
 
+/* The language of kernels of that name, whatever version it adds, as language_info.name has
+ * it ("python", "R", "julia", ...): for notebooks whose tools write a kernel only.  NULL: not
+ * known, as of names that people make up, most of which are Python's.  NULL is fine.  Static. */
+const char *notebook_kernel_language(const char *kernel);
+/* Is it Python, under any of the names that notebooks have for it?  NULL is not. */
+bool notebook_language_is_python(const char *language);
+
 /* What an executed notebook shows. */
 struct notebook_verdict {   /* owned; done with notebook_verdict_done() */
         int64_t cells;      /* code cells with source that would run */

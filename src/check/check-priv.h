@@ -76,7 +76,6 @@ int found_in_cell(struct checking *k, enum check_level level, const char *rule, 
 int found_in_file(struct checking *k, enum check_level level, const char *rule, int64_t cell,
                   struct nb_json_pos at, char *message, const char *remedy, struct nb_err *err);
 int check_note(struct checking *k, char *note_taken, struct nb_err *err);
-bool is_python(const struct notebook_source *s);
 
 /* ---- syntax.c ---- */
 int check_syntax(struct checking *k, struct nb_err *err);

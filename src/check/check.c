@@ -78,12 +78,6 @@ int check_note(struct checking *k, char *note_taken, struct nb_err *err)
                        : 0;
 }
 
-bool is_python(const struct notebook_source *s)
-{
-        return strcasecmp(s->language, "python") == 0 || strcasecmp(s->language, "ipython") == 0 ||
-               strcasecmp(s->language, "python3") == 0;
-}
-
 /* ---- findings ---- */
 
 static enum finding_severity severity_of(enum check_level level)

@@ -155,7 +155,7 @@ static int scan_cell(struct scan *x, bool python, struct nb_err *err)
 
 int check_paths(struct checking *k, struct nb_err *err)
 {
-        const bool python = is_python(&k->source);
+        const bool python = notebook_language_is_python(k->source.language);
         int r = 0;
 
         if (k->levels->absolute_paths == CHECK_OFF)

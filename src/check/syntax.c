@@ -188,7 +188,7 @@ int check_syntax(struct checking *k, struct nb_err *err)
 
         if (k->levels->syntax == CHECK_OFF)
                 return 0;
-        if (!is_python(&k->source))
+        if (!notebook_language_is_python(k->source.language))
                 return check_other(k, &request, err);
         if (!request_write(k, NULL, &request))
                 return 0;

@@ -63,24 +63,13 @@ static int on_end(void *arg, enum walk_member m, struct nb_err *err)
         return 0;
 }
 
-/* Notebooks from tools that write no language have at least their kernel. */
-static const char *language_of_kernel(const char *kernel)
-{
-        static const char *const kernels[][2] = {
-                {"python", "python"}, {"ir", "R"}, {"julia", "julia"}, {"bash", "bash"}};
-
-        for (size_t i = 0; i < NB_ARRAY_SIZE(kernels); i++)
-                if (nb_starts_with(kernel, kernels[i][0]) &&
-                    (strlen(kernels[i][0]) > 2 || nb_streq(kernel, kernels[i][0])))
-                        return kernels[i][1];
-        return "";
-}
-
 static int choose_language(const struct look *k, const char *wanted,
                            const struct literal_language **ret, struct nb_err *err)
 {
+        /* notebooks from tools that write no language have at least their kernel */
+        const char *known = notebook_kernel_language(k->kernel);
         const char *const said[] = {wanted ? wanted : "", k->language, k->spec_language,
-                                    language_of_kernel(k->kernel)};
+                                    known ? known : ""};
         const char *first = "";
 
         for (size_t i = 0; i < NB_ARRAY_SIZE(said) && !*first; i++)

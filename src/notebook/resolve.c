@@ -59,19 +59,11 @@ static int copy(char **to, const char *from, struct nb_err *err)
         return *to ? 0 : no_memory(err);
 }
 
-/* Kernels of other languages that name none: IRkernel, IJulia, ... */
 static bool is_python(const struct nb_environment *e)
 {
-        static const char *const others[] = {"julia", "bash",        "scala",  "java", "xcpp",
-                                             "rust",  "gophernotes", "octave", "sas",  "stata"};
+        const char *language = e->language ? e->language : notebook_kernel_language(e->kernel);
 
-        if (e->language)
-                return strcasecmp(e->language, "python") == 0 ||
-                       strcasecmp(e->language, "ipython") == 0;
-        for (size_t i = 0; e->kernel && i < NB_ARRAY_SIZE(others); i++)
-                if (strncasecmp(e->kernel, others[i], strlen(others[i])) == 0)
-                        return false;
-        return !e->kernel || strcasecmp(e->kernel, "ir") != 0;
+        return !language || notebook_language_is_python(language);
 }
 
 /* ---- .nbcid.toml and metadata ---- */

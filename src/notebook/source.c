@@ -150,24 +150,6 @@ static int on_end(void *arg, enum walk_member m, struct nb_err *err)
         return nb_buf_putc(&r->s.text, '\0') < 0 ? no_memory(err) : 0;
 }
 
-/* Of a notebook that says a kernel only, as some tools write. */
-static const char *kernel_language(const char *kernel)
-{
-        static const struct {
-                const char *kernel, *language;
-        } known[] = {{"ir", "R"}, {"julia", "julia"}, {"bash", "bash"}, {"octave", "octave"}};
-
-        for (size_t i = 0; kernel && i < NB_ARRAY_SIZE(known); i++) {
-                size_t n = strlen(known[i].kernel);
-
-                /* julia-1.10 */
-                if (strncmp(kernel, known[i].kernel, n) == 0 &&
-                    (kernel[n] == '\0' || kernel[n] == '-'))
-                        return known[i].language;
-        }
-        return "python";
-}
-
 static int finish(struct reading *r, struct notebook_source *ret, struct nb_err *err)
 {
         const char *at = nb_buf_str(&r->s.text);
@@ -182,8 +164,13 @@ static int finish(struct reading *r, struct notebook_source *ret, struct nb_err 
                 at += r->s.cells[i].n + 1;
         }
         if (!r->s.language)
-                r->s.language = r->kernelspec_language ? NB_TAKE(r->kernelspec_language)
-                                                       : nb_strdup(kernel_language(r->s.kernel));
+                r->s.language = NB_TAKE(r->kernelspec_language);
+        if (!r->s.language) {
+                /* some tools write the kernel only */
+                const char *known = notebook_kernel_language(r->s.kernel);
+
+                r->s.language = nb_strdup(known ? known : "python");
+        }
         if (!r->s.language)
                 return no_memory(err);
         *ret = r->s;

@@ -150,6 +150,37 @@ TEST(what_is_no_notebook_is_refused_with_its_place)
         CHECK_INT(s.n, 7);
 }
 
+TEST(kernels_are_known_by_their_names)
+{
+        static const char *const known[][2] = {
+                {"python3", "python"},
+                {"Python 3 (ipykernel)", "python"},
+                {"python_defaultSpec_1", "python"},
+                {"xpython", "python"},
+                {"ir", "R"},
+                {"IR", "R"},
+                {"ir-4.2", "R"},
+                {"ir33", "R"},
+                {"irkernel-like", NULL},
+                {"xr", "R"},
+                {"julia-1.10", "julia"},
+                {"bash", "bash"},
+                {"javascript", "javascript"},
+                {"java", "java"},
+                {"xcpp17", "c++"},
+                {"gophernotes", "go"},
+                {"my-env", NULL},
+                {"", NULL},
+                {NULL, NULL},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(known); i++)
+                CHECK_STR(notebook_kernel_language(known[i][0]), known[i][1]);
+        CHECK(notebook_language_is_python("python") && notebook_language_is_python("IPython") &&
+              notebook_language_is_python("python3"));
+        CHECK(!notebook_language_is_python("R") && !notebook_language_is_python(NULL));
+}
+
 TEST(a_notebook_that_says_no_language_is_python)
 {
         static const char text[] =
