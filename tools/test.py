@@ -8,7 +8,7 @@ Phases, fastest first:
     google    the same build, beside the stand-in for Google Cloud; its stories wait most of the
               time, so they run behind the phases that follow, until valgrind
     clang     clang, warnings are errors: unit, fuzz, flow, web
-    asan      clang, AddressSanitizer and UBSan: unit, fuzz, flow, web, system
+    asan      clang, AddressSanitizer and UBSan: unit, fuzz, flow, web, system, and some of google
     tsan      clang, ThreadSanitizer: what has threads
     valgrind  unit, fuzz and web under valgrind; the daemon too where valgrind is new enough
     tidy      clang-tidy
@@ -56,6 +56,9 @@ ONCE = {"runner", "environment", "system-environments", "units", "units-boot", "
         "oracle-format", "oracle-syntax", "requirements-as-pip-reads-them", "env", "parameters"}
 # Stories of the daemon's whole life that end with its exit status.
 SCENARIOS = [("test_main_job.py", "the_main_job"), ("test_life.py", "drain_waits_for_jobs")]
+# The same with jobs on Vertex AI; the suite "google" has all, without sanitizers.
+FAR_SCENARIOS = ["the_main_job", "trouble_on_the_way", "no_machine_tries_the_next",
+                 "killed_while_it_runs"]
 
 
 class Tally:
@@ -227,9 +230,18 @@ def phase_clang():
 
 def phase_asan():
     build = configure("asan", CLANG, ["-Db_sanitize=address,undefined", *SANITIZED])
-    if build and compile_all("asan", build):
-        meson_test("asan", build, all_but_once(build),
-                   {**SANITIZER_ENV, "NBCID_TEST_SLOW": "3"}, 3)
+    if not build or not compile_all("asan", build):
+        return
+    env = {**SANITIZER_ENV, "NBCID_TEST_SLOW": "3"}
+    with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as out:
+        far = subprocess.Popen([sys.executable, "-B", "tests/fakes/google_fake/environment.py",
+                                "tests/system/test_vertex.py", f"{build}/daemon/nbcid",
+                                *FAR_SCENARIOS], cwd=ROOT, env={**os.environ, **env},
+                               stdout=out, stderr=subprocess.STDOUT)
+        meson_test("asan", build, all_but_once(build), env, 3)
+        TALLY.add("asan: jobs on Vertex AI", far.wait() in (0, 77))
+        out.seek(0)
+        print(out.read(), flush=True)
 
 
 def phase_tsan():
