@@ -267,7 +267,8 @@ static void count(struct run *x, struct findings *f)
 /* A path that cannot be read is told, and the others are checked. */
 static void complain(struct run *x, const char *path, const struct nb_err *err)
 {
-        const char *sep = strstr(err->msg, path) ? "" : path;
+        nb_auto_free char *clean = nb_utf8_clean(path, strlen(path), true); /* as in messages */
+        const char *shown = clean ? clean : "?", *sep = strstr(err->msg, shown) ? "" : shown;
 
         fprintf(stderr, "nbcid check: %s%s%s\n", sep, *sep ? ": " : "", err->msg);
         x->unreadable = true;

@@ -264,6 +264,14 @@ def what_cannot_be_read_is_told_in_its_turn():
 
 
 @TESTS.test
+def complaints_hold_no_control_characters():
+    with Place() as p:
+        p.check('gone\x1b[31m\nnbcid check: all is fine', status=2)
+        assert p.err == ('nbcid check: gone [31m nbcid check: all is fine: '
+                         'No such file or directory\n'), p.err
+
+
+@TESTS.test
 def what_is_no_notebook_is_a_finding():
     with Place(**{'a.ipynb': '<<<<<<< HEAD\n', 'b.ipynb': '', 'c.ipynb': '{"cells": 1}'}) as p:
         for n in p.findings('.', status=1).values():
