@@ -2,6 +2,8 @@
 
 /* main.c - argv: which subcommand */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,8 +42,23 @@ static void help(FILE *f)
         fputs("\n`nbcid COMMAND --help` tells more.  `nbcid --version` prints the version.\n", f);
 }
 
+/* A descriptor that is closed is given to the next file or socket that is opened, and what is
+ * meant for people would go there.  In its place stands one that cannot be used for what it is. */
+static bool hold_standard_files(void)
+{
+        static const int useless[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+
+        for (int fd = 0; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 &&
+                    (errno != EBADF || open("/dev/null", useless[fd]) != fd))
+                        return false;
+        return true;
+}
+
 int main(int argc, char **argv)
 {
+        if (!hold_standard_files())
+                return EXIT_INFRASTRUCTURE;
         if (argc < 2) {
                 help(stderr);
                 return EXIT_USAGE;

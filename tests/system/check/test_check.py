@@ -272,6 +272,17 @@ def complaints_hold_no_control_characters():
 
 
 @TESTS.test
+def closed_standard_files_are_told_and_not_taken_for_others():
+    with Place(**{'a.ipynb': BAD}) as p:
+        for args in ('a.ipynb >&-', 'a.ipynb <&- >&-', '- <&-'):
+            done = subprocess.run(['sh', '-c', f'exec "$0" check --python {PYTHON} {args}', NBCID],
+                                  cwd=p.dir, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+            assert done.returncode == 2, (args, done)
+            assert 'Bad file descriptor' in done.stderr, (args, done)
+
+
+@TESTS.test
 def what_is_no_notebook_is_a_finding():
     with Place(**{'a.ipynb': '<<<<<<< HEAD\n', 'b.ipynb': '', 'c.ipynb': '{"cells": 1}'}) as p:
         for n in p.findings('.', status=1).values():
