@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include <nbcid/fs.h>
-#include <nbcid/notebook.h>
 
 #include "check-files.h"
 
@@ -113,24 +112,6 @@ static struct repo_check levels_of(const struct repo_config *config, unsigned on
 
 /* ---- one notebook ---- */
 
-/* Too large to be held: the format alone, piece by piece. */
-static int check_pieces(int fd, struct findings *f, struct nb_err *err)
-{
-        NB_CLEANUP(notebook_format_freep) struct notebook_format *format = NULL;
-        nb_auto_free char *piece = malloc(PIECE);
-        int r = piece ? notebook_format_new(UINT64_MAX, f, &format, err)
-                      : nb_fail(err, NB_E_NOMEM, "out of memory");
-        ssize_t n;
-
-        while (r == 0 && (n = read(fd, piece, PIECE)) != 0) {
-                if (n < 0 && errno != EINTR)
-                        return nb_fail_errno(err, errno, "cannot read");
-                if (n > 0)
-                        r = notebook_format_feed(format, piece, (size_t)n, err);
-        }
-        return r < 0 ? r : notebook_format_end(format, err);
-}
-
 static int read_stdin(struct nb_buf *ret, struct nb_err *err)
 {
         nb_auto_free char *piece = malloc(PIECE);
@@ -145,6 +126,18 @@ static int read_stdin(struct nb_buf *ret, struct nb_err *err)
                         return nb_fail(err, NB_E_LIMIT, "over %zu bytes", ret->max);
         }
         return 0;
+}
+
+/* Too large to be held. */
+static int check_large_file(struct checker *k, int fd, uint64_t n, const struct repo_config *config,
+                            struct checked *ret, struct nb_err *err)
+{
+        const struct repo_check levels = levels_of(config, k->crew->r->only);
+        const struct check_job job = {.levels = &levels};
+
+        if (nb_strv_add(&ret->notes, "over 256 MiB: format and size alone are checked") < 0)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        return check_large(k->check, fd, n, &job, &ret->found, err);
 }
 
 static int check_text(struct checker *k, const char *path, const struct repo_config *config,
@@ -215,11 +208,8 @@ static int check_file(struct checker *k, const char *path, const struct repo_con
 
         if (fd < 0)
                 return fd;
-        if ((uint64_t)st.st_size > CHECK_RUN_WHOLE) {
-                if (nb_strv_add(&ret->notes, "over 256 MiB: the format alone is checked") < 0)
-                        return nb_fail(err, NB_E_NOMEM, "out of memory");
-                return check_pieces(fd, &ret->found, err);
-        }
+        if ((uint64_t)st.st_size > CHECK_RUN_WHOLE)
+                return check_large_file(k, fd, (uint64_t)st.st_size, config, ret, err);
         hold(k->crew, (uint64_t)st.st_size);
         r = nb_read_open(fd, (uint64_t)st.st_size, path, &k->text, err);
         if (r == 0)

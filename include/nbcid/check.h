@@ -57,6 +57,12 @@ struct check_job {                       /* borrowed */
 int check_notebook(struct check *c, const char *name, const char *p, size_t n,
                    const struct check_job *job, struct findings *ret, struct nb_err *err);
 
+/* The same of a notebook of n bytes that is too large to be held: its format and
+ * its size alone.  Reads fd (borrowed) from where it is to the end.  -NB_E_NOMEM, and what read()
+ * fails with. */
+int check_large(struct check *c, int fd, uint64_t n, const struct check_job *job,
+                struct findings *ret, struct nb_err *err);
+
 /* What was not checked in the last notebook, for people: "cells in R are not
  * checked (use --kernel-check)".  Borrowed until the next. */
 const struct nb_strv *check_notes(const struct check *c);

@@ -81,6 +81,7 @@ int check_note(struct checking *k, char *note_taken, struct nb_err *err);
 int check_syntax(struct checking *k, struct nb_err *err);
 
 /* ---- gates.c, order.c: each knows its level ---- */
+int check_size(struct checking *k, struct nb_err *err);
 int check_gates(struct checking *k, struct nb_err *err);
 int check_parameters(struct checking *k, struct nb_err *err);
 int check_paths(struct checking *k, struct nb_err *err);

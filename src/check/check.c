@@ -2,9 +2,11 @@
 
 /* check.c - one notebook through all rules, and how a finding is made */
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "check-priv.h"
 
@@ -12,6 +14,7 @@
 #define DEFAULT_MEMORY (UINT64_C(1) << 30)
 #define DEFAULT_NOTEBOOK (UINT64_C(256) << 20)
 #define TEXT_MAX 200 /* characters of a line that is shown */
+#define PIECE ((size_t)64 << 10)
 #define LINE_MAX_BYTES ((size_t)4 * (TEXT_MAX + 1))
 
 int check_new(const struct check_opts *o, struct check **ret, struct nb_err *err)
@@ -211,14 +214,33 @@ static int cover_texts(struct findings *f, size_t from, struct nb_err *err)
         return 0;
 }
 
-static int check_format(struct checking *k, struct nb_err *err)
+static int read_pieces(int fd, struct findings *ret, struct nb_err *err)
+{
+        NB_CLEANUP(notebook_format_freep) struct notebook_format *format = NULL;
+        nb_auto_free char *piece = malloc(PIECE);
+        int r = piece ? notebook_format_new(UINT64_MAX, ret, &format, err)
+                      : nb_fail(err, NB_E_NOMEM, "out of memory");
+        ssize_t n;
+
+        while (r == 0 && (n = read(fd, piece, PIECE)) != 0) {
+                if (n < 0 && errno != EINTR)
+                        return nb_fail_errno(err, errno, "cannot read");
+                if (n > 0)
+                        r = notebook_format_feed(format, piece, (size_t)n, err);
+        }
+        return r < 0 ? r : notebook_format_end(format, err);
+}
+
+/* Of the text, or where there is none of what fd has. */
+static int check_format(struct checking *k, int fd, struct nb_err *err)
 {
         const size_t before = k->ret->n;
         int r;
 
         if (k->levels->format == CHECK_OFF)
                 return 0;
-        r = notebook_check_format(k->p, k->n, k->check->o.max_notebook, k->ret, err);
+        r = k->p ? notebook_check_format(k->p, k->n, k->check->o.max_notebook, k->ret, err)
+                 : read_pieces(fd, k->ret, err);
         for (size_t i = before; k->levels->format == CHECK_WARN && i < k->ret->n; i++)
                 k->ret->v[i].severity = FINDING_WARNING;
         return r;
@@ -293,7 +315,7 @@ int check_notebook(struct check *c, const char *name, const char *p, size_t n,
         int r;
 
         nb_strv_done(&c->notes);
-        r = check_format(&k, err);
+        r = check_format(&k, -1, err);
         if (r < 0)
                 return r;
         if (is_format_alone(k.levels))
@@ -309,5 +331,23 @@ int check_notebook(struct check *c, const char *name, const char *p, size_t n,
                 r = check_sources(&k, err);
         free(k.covered);
         notebook_source_done(&k.source);
+        return r < 0 ? r : cover_texts(ret, before, err);
+}
+
+int check_large(struct check *c, int fd, uint64_t n, const struct check_job *job,
+                struct findings *ret, struct nb_err *err)
+{
+        struct checking k = {.check = c,
+                             .n = n,
+                             .job = job,
+                             .levels = job->levels ? job->levels : &repo_check_default,
+                             .ret = ret};
+        const size_t before = ret->n;
+        int r;
+
+        nb_strv_done(&c->notes);
+        r = check_format(&k, fd, err);
+        if (r == 0)
+                r = check_size(&k, err);
         return r < 0 ? r : cover_texts(ret, before, err);
 }

@@ -6,7 +6,7 @@
 
 #include "check-priv.h"
 
-static int check_size(struct checking *k, struct nb_err *err)
+int check_size(struct checking *k, struct nb_err *err)
 {
         if (k->levels->size == CHECK_OFF || k->n <= k->levels->max_size)
                 return 0;

@@ -130,6 +130,24 @@ def levels_come_from_the_repository():
 
 
 @TESTS.test
+def levels_hold_for_what_is_too_large_to_be_held():
+    with Place() as p:
+        with open(os.path.join(p.dir, 'a.ipynb'), 'w', encoding='utf-8') as f:
+            f.write('{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"id": "a", '
+                    f'"cell_type": "{TOKEN}", "metadata": {{}}, "source": ""}}]}}')
+            f.truncate(257 << 20)  # NULs, which no JSON has
+        for levels, want in (('format = "off"\nsize = "error"', [('error', 'size')]),
+                             ('format = "warn"\nsize = "off"', [('warning', 'format/enum'),
+                                                               ('warning', 'format/json')])):
+            p.write('.nbcid.toml', f'[check]\n{levels}\n')
+            n = p.findings('a.ipynb', status='error' in levels)['a.ipynb']
+            assert [(f['severity'], f['rule']) for f in n['findings']] == want, n
+            assert TOKEN not in str(n), n
+            assert n['notes'] == ['over 256 MiB: format and size alone are checked'], n
+        assert p.findings('--only', 'secrets', 'a.ipynb')['a.ipynb']['findings'] == []
+
+
+@TESTS.test
 def declared_parameters_need_a_cell():
     rule = '[[job]]\nnotebook = "a/*.ipynb"\nparameters = { alpha = 1, beta = 2 }\n'
     tagged = notebook('alpha = 3')
