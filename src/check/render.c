@@ -46,9 +46,25 @@ static void put_name(struct nb_buf *b, const char *name)
         put_clean(b, name);
 }
 
+/* Where it is in the JSON, which says more than the line of a file that is one line. */
+static void put_json_place(struct nb_buf *b, const struct finding *f)
+{
+        if (f->cell > 0)
+                (void)nb_buf_printf(b, "cell %lld (line %zu column %zu of the file, ",
+                                    (long long)f->cell, f->line, f->column);
+        else
+                (void)nb_buf_printf(b, "line %zu column %zu (", f->line, f->column);
+        put_clean(b, f->path);
+        (void)nb_buf_puts(b, "): ");
+}
+
 /* "cell 3 line 2 (line 41 of the file): " or what is known of that. */
 static void put_place(struct nb_buf *b, const struct finding *f)
 {
+        if (f->path && *f->path && f->line > 0) {
+                put_json_place(b, f);
+                return;
+        }
         if (f->cell > 0) {
                 (void)nb_buf_printf(b, "cell %lld", (long long)f->cell);
                 if (f->cell_line > 0)
@@ -142,6 +158,10 @@ void check_render_github(const char *name, const struct findings *f, struct nb_b
                 if (x->cell > 0)
                         (void)nb_buf_puts(ret, ": ");
                 put_command_text(ret, x->message ? x->message : "", false);
+                if (x->path && *x->path) {
+                        (void)nb_buf_printf(ret, "%%0Acolumn %zu, ", x->column);
+                        put_command_text(ret, x->path, false);
+                }
                 if (x->remedy) {
                         (void)nb_buf_puts(ret, "%0A");
                         put_command_text(ret, x->remedy, false);

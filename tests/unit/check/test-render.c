@@ -50,6 +50,39 @@ TEST(people_see_the_line_and_a_caret)
         findings_done(&f);
 }
 
+TEST(places_in_the_json_are_named)
+{
+        struct findings f = {.max = 8};
+        nb_auto_buf b = NB_BUF(4096), github = NB_BUF(4096);
+        struct nb_err err;
+        struct finding in_cell = {.severity = FINDING_ERROR,
+                                  .rule = "format/type",
+                                  .path = nb_strdup("cells[2].execution_count"),
+                                  .message = nb_strdup("no number"),
+                                  .cell = 3,
+                                  .line = 1,
+                                  .column = 70};
+        struct finding of_file = {.severity = FINDING_WARNING,
+                                  .rule = "format/version",
+                                  .path = nb_strdup("nbformat\x1b_minor"),
+                                  .message = nb_strdup("too new"),
+                                  .line = 1,
+                                  .column = 32};
+
+        CHECK_OK(findings_add_take(&f, &in_cell, &err), &err);
+        CHECK_OK(findings_add_take(&f, &of_file, &err), &err);
+        check_render_human("a.ipynb", &f, false, &b);
+        CHECK_STR(
+                nb_buf_str(&b),
+                "a.ipynb: cell 3 (line 1 column 70 of the file, cells[2].execution_count): "
+                "error[format/type]: no number\n"
+                "a.ipynb: line 1 column 32 (nbformat _minor): warning[format/version]: too new\n");
+        check_render_github("a.ipynb", &f, &github);
+        CHECK(strstr(nb_buf_str(&github),
+                     "::cell 3: no number%0Acolumn 70, cells[2].execution_count\n"));
+        findings_done(&f);
+}
+
 /* As actions/runner reads a log: after white space, or anywhere. */
 static bool has_command(const char *log)
 {
