@@ -161,6 +161,7 @@ static int not_skipped(const struct dirent *d)
 struct finder {
         struct rules *rules;
         files_found_t found;
+        files_refused_t refused;
         void *arg;
 };
 
@@ -198,14 +199,19 @@ static int visit(struct finder *f, const char *dir, const struct dirent *entry, 
 static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err *err)
 {
         struct dirent **names;
+        struct nb_err why;
         int n, rc = 0;
 
-        if (depth > DEPTH_MAX)
-                return nb_fail(err, NB_E_LIMIT, "%s: directories are nested over %u deep", dir,
-                               DEPTH_MAX);
+        if (depth > DEPTH_MAX) {
+                (void)nb_fail(&why, NB_E_LIMIT, "%s: directories are nested over %u deep", dir,
+                              DEPTH_MAX);
+                return f->refused(f->arg, dir, &why, err);
+        }
         n = scandir(dir, &names, not_skipped, alphasort);
-        if (n < 0)
-                return nb_fail_errno(err, errno, "%s", dir);
+        if (n < 0) {
+                (void)nb_fail_errno(&why, errno, "%s", dir);
+                return f->refused(f->arg, dir, &why, err);
+        }
         for (int i = 0; i < n; i++) {
                 if (rc == 0)
                         rc = visit(f, dir, names[i], depth, err);
@@ -215,10 +221,10 @@ static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err
         return rc;
 }
 
-int files_find(struct rules *r, const char *path, files_found_t found, void *arg,
-               struct nb_err *err)
+int files_find(struct rules *r, const char *path, files_found_t found, files_refused_t refused,
+               void *arg, struct nb_err *err)
 {
-        struct finder f = {r, found, arg};
+        struct finder f = {r, found, refused, arg};
         struct stat st;
         char *copy;
 

@@ -297,6 +297,11 @@ static int found(void *crew, char *path, struct nb_err *err)
         return check_crew_add(crew, path, err);
 }
 
+static int refused(void *crew, const char *path, const struct nb_err *why, struct nb_err *err)
+{
+        return check_crew_refuse(crew, path, why, err);
+}
+
 static int check_all(struct run *x, char **paths)
 {
         struct rules rules = {.forced = x->checks.config};
@@ -310,7 +315,7 @@ static int check_all(struct run *x, char **paths)
         }
         begin(x);
         for (; r == 0 && *paths; paths++)
-                if (files_find(&rules, *paths, found, crew, &why) < 0)
+                if (files_find(&rules, *paths, found, refused, crew, &why) < 0)
                         r = check_crew_refuse(crew, *paths, &why, &err);
         rules_done(&rules);
         finished = check_crew_finish(crew, r < 0 ? &why : &err);

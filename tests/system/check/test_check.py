@@ -282,6 +282,14 @@ def what_cannot_be_read_is_told_in_its_turn():
 
 
 @TESTS.test
+def a_directory_that_cannot_be_read_is_told_and_those_beside_it_are_checked():
+    deep = 'm' + '/d' * 70
+    with Place(**{'a.ipynb': BAD, f'{deep}/b.ipynb': BAD, 'z/c.ipynb': BAD}) as p:
+        assert sorted(p.findings('.', status=2)) == ['a.ipynb', 'z/c.ipynb']
+        assert p.err.count('nested over 64 deep') == 1, p.err
+
+
+@TESTS.test
 def complaints_hold_no_control_characters():
     with Place() as p:
         p.check('gone\x1b[31m\nnbcid check: all is fine', status=2)
