@@ -183,8 +183,9 @@ static int check_other(struct checking *k, struct nb_buf *request, struct nb_err
 int check_syntax(struct checking *k, struct nb_err *err)
 {
         const char *python = k->job->python ? k->job->python : k->check->o.python;
-        /* each cell costs its source and two numbers */
-        nb_auto_buf request = NB_BUF(k->source.text.len + 64 * (k->source.n + 4));
+        /* each cell costs its source and two numbers, and a kernel is named */
+        nb_auto_buf request = NB_BUF(k->source.text.len + 64 * (k->source.n + 4) +
+                                     (k->source.kernel ? strlen(k->source.kernel) : 0));
 
         if (k->levels->syntax == CHECK_OFF)
                 return 0;

@@ -358,6 +358,10 @@ def a_kernel_that_is_not_there_is_a_warning():
         n = p.findings('--kernel-check', 'j.ipynb')['j.ipynb']
         assert rules(n) == [('warning', 'syntax', 1, None)], n
         assert 'not checked: kernel julia-0.1: NoSuchKernel' in n['findings'][0]['message']
+        long = '\N{BROOM}' * 128
+        p.write('k.ipynb', notebook('1', language='julia', kernel=long))
+        n = p.findings('--only', 'syntax', '--kernel-check', 'k.ipynb')['k.ipynb']
+        assert f'not checked: kernel {long}: ' in n['findings'][0]['message'], n
 
 
 @TESTS.test
