@@ -51,7 +51,7 @@ enum format { FORMAT_HUMAN, FORMAT_JSON, FORMAT_SARIF, FORMAT_GITHUB };
 
 struct run {
         enum format format;
-        bool strict, terminal, colour, unreadable;
+        bool strict, terminal, colour, unreadable, broken;
         struct check_run checks;
         struct nb_buf out;
         struct nb_json_out json;
@@ -164,14 +164,19 @@ static bool take_option(struct run *x, int opt, const char *value)
 static bool flush(struct run *x)
 {
         struct nb_err err;
-        bool failed = x->out.failed;
 
-        if (!failed && nb_write_all(STDOUT_FILENO, nb_buf_str(&x->out), x->out.len, &err) < 0) {
+        if (x->broken) /* that was told */
+                return false;
+        x->broken = true;
+        if (x->out.failed)
+                fprintf(stderr, "nbcid check: over %zu bytes of output, or no memory for it\n",
+                        OUTPUT_MAX);
+        else if (nb_write_all(STDOUT_FILENO, nb_buf_str(&x->out), x->out.len, &err) < 0)
                 fprintf(stderr, "nbcid check: standard output: %s\n", err.msg);
-                failed = true;
-        }
+        else
+                x->broken = false;
         nb_buf_clear(&x->out);
-        return !failed;
+        return !x->broken;
 }
 
 static void render_json(struct run *x, const char *name, const struct findings *f,

@@ -290,6 +290,16 @@ def a_directory_that_cannot_be_read_is_told_and_those_beside_it_are_checked():
 
 
 @TESTS.test
+def a_full_disk_is_told_once():
+    with Place(**{f'{i}.ipynb': notebook(*['('] * 99) for i in range(8)}) as p:
+        with open('/dev/full', 'wb') as full:
+            done = subprocess.run([NBCID, 'check', '--python', PYTHON, '.'], cwd=p.dir, stdout=full,
+                                  stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert done.stderr.count('\n') == 1 and 'No space left' in done.stderr, done.stderr
+
+
+@TESTS.test
 def complaints_hold_no_control_characters():
     with Place() as p:
         p.check('gone\x1b[31m\nnbcid check: all is fine', status=2)
