@@ -95,7 +95,8 @@ int env_key(const struct nb_environment *want, const struct env_python *python,
         else
                 r = put_lines(&b, want->requirements ? want->requirements : "", err);
         if (r == 0 && !conda && want->constraints) {
-                nb_buf_puts(&b, "constraints\n");
+                /* behind an empty line, as no requirement is: there is a package of this name */
+                nb_buf_puts(&b, "\nconstraints\n");
                 r = put_lines(&b, want->constraints, err);
         }
         if (r == 0 && b.failed)

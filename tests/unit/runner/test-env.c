@@ -47,6 +47,9 @@ TEST(a_key_names_what_counts)
         CHECK(!nb_streq(a, b));
         key_of("numpy==1.0\npandas\n", "pytz<2020\n", NULL, &p, b);
         CHECK(!nb_streq(a, b));
+        key_of("a\n", "d\n", NULL, &p, a);
+        key_of("a\nconstraints\nd\n", NULL, NULL, &p, b);
+        CHECK(!nb_streq(a, b));
         key_of("Zope_.Interface==1_0", NULL, NULL, &p, a);
         key_of("zope-interface==1_0", NULL, NULL, &p, b);
         CHECK_STR(a, b);
