@@ -165,39 +165,52 @@ struct finder {
         void *arg;
 };
 
+struct level {
+        const char *dir;
+        unsigned depth;
+        bool broken; /* its rules: that is told once, and its notebooks are not looked at */
+};
+
 static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err *err);
 
-static int visit(struct finder *f, const char *dir, const struct dirent *entry, unsigned depth,
-                 struct nb_err *err)
+static int visit(struct finder *f, struct level *at, const struct dirent *entry, struct nb_err *err)
 {
-        const char *name = entry->d_name;
+        const char *dir = at->dir, *name = entry->d_name;
         nb_auto_free char *path =
                 nb_streq(dir, ".")
                         ? nb_strdup(name)
                         : nb_asprintf("%s%s%s", dir, nb_ends_with(dir, "/") ? "" : "/", name);
         unsigned char type = entry->d_type;
+        struct nb_err why;
         struct stat st;
         int rc;
 
         if (!path)
                 return no_memory(err);
         if (type == DT_UNKNOWN) { /* some file systems do not say */
-                if (lstat(path, &st) < 0)
-                        return nb_fail_errno(err, errno, "%s", path);
+                if (lstat(path, &st) < 0) {
+                        (void)nb_fail_errno(&why, errno, "%s", path);
+                        return f->refused(f->arg, path, &why, err);
+                }
                 type = (unsigned char)IFTODT(st.st_mode);
         }
         if (type == DT_DIR)
-                return walk(f, path, depth + 1, err);
-        if (!nb_ends_with_nocase(name, ".ipynb"))
+                return walk(f, path, at->depth + 1, err);
+        if (at->broken || !nb_ends_with_nocase(name, ".ipynb"))
                 return 0;
         if (type != DT_REG && (stat(path, &st) < 0 || !S_ISREG(st.st_mode)))
                 return 0; /* a link to something else */
-        rc = wanted(f->rules, dir, path, err);
-        return rc <= 0 ? rc : f->found(f->arg, NB_TAKE(path), err);
+        rc = wanted(f->rules, dir, path, &why);
+        if (rc < 0) {
+                at->broken = true;
+                return f->refused(f->arg, dir, &why, err);
+        }
+        return rc == 0 ? 0 : f->found(f->arg, NB_TAKE(path), err);
 }
 
 static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err *err)
 {
+        struct level at = {dir, depth, false};
         struct dirent **names;
         struct nb_err why;
         int n, rc = 0;
@@ -214,7 +227,7 @@ static int walk(struct finder *f, const char *dir, unsigned depth, struct nb_err
         }
         for (int i = 0; i < n; i++) {
                 if (rc == 0)
-                        rc = visit(f, dir, names[i], depth, err);
+                        rc = visit(f, &at, names[i], err);
                 free(names[i]);
         }
         free(names);

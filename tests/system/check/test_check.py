@@ -282,6 +282,15 @@ def what_cannot_be_read_is_told_in_its_turn():
 
 
 @TESTS.test
+def broken_rules_are_told_once_and_what_is_beside_them_is_checked():
+    with Place(**{'a/1.ipynb': BAD, 'b/.nbcid.toml': 'no = [', 'b/2.ipynb': BAD, 'b/3.ipynb': BAD,
+                  'c/4.ipynb': BAD}) as p:
+        out = p.check('.', status=2)
+        assert 'a/1.ipynb' in out and 'c/4.ipynb' in out and 'b/' not in out, out
+        assert p.err.count('b/.nbcid.toml') == 1, p.err
+
+
+@TESTS.test
 def a_directory_that_cannot_be_read_is_told_and_those_beside_it_are_checked():
     deep = 'm' + '/d' * 70
     with Place(**{'a.ipynb': BAD, f'{deep}/b.ipynb': BAD, 'z/c.ipynb': BAD}) as p:
