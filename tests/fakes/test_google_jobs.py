@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stand-in for Vertex AI and Logging: what it refuses, how jobs move, what they run."""
 import json
+import time
 import unittest
 import urllib.parse
 
@@ -439,9 +440,15 @@ class Containers(WithCloud):
         self.media("in.ipynb", self.notebook("print('begun', flush=True)",
                                              "import time\ntime.sleep(600)"))
         identifier = self.create()
-        self.wait(identifier, "RUNNING")
+        job = self.wait(identifier, "RUNNING")
+        deadline = time.monotonic() + 60
+        while "Executing Cell 2" not in json.dumps(self.entries(job)):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
         self.vertex("POST", f"/{identifier}:cancel", {})
         self.assertEqual(self.wait(identifier)["state"], "JOB_STATE_CANCELLED")
+        # what it had written is there when its end can be seen, and nothing comes later
+        self.assertEqual(self.output()["cells"][0]["outputs"][0]["text"], ["begun\n"])
 
     def test_lying_outputs(self):
         self.media("in.ipynb", self.notebook("1"))

@@ -50,12 +50,23 @@ class Container:
         self.principal = self.spec.service_account or \
             f"service-{job.project_number}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com"
         self._lock, self._process, self._stopped = threading.Lock(), None, False
+        self._save = None  # writes what there is of the output so far
 
     def stop(self):
+        """Under the cloud's lock: when the job's end can be seen, all that the container ever
+        wrote is there."""
         with self._lock:
+            if self._stopped:
+                return
             self._stopped = True
             if self._process and self._process.poll() is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
+        if self._save:
+            try:
+                self._save()
+            except Failed as e:
+                self.log(str(e), error=True)
+        self._save = None
 
     def log(self, text, error=False):
         self.cloud.logs.add(logs.of_job(self.job), text, error)
@@ -105,15 +116,31 @@ class Container:
         order = {"input": notebook, "output": output, "kernel": what["kernel"],
                  "parameters": what["parameters"], "cwd": workspace or scratch,
                  "input_path": what["input"], "output_path": what["output"]}
-        code = self.notebook(order, env, self.job.plan.remember and not workspace)
-        if workspace:
-            self.save_workspace(workspace, what["cwd"])
-        if os.path.exists(output) and not self.job.plan.no_output:
-            with open(output, "rb") as f:
-                self.write(*target, f.read())
-        replacement = self.job.plan.replace_output
-        if replacement is not None:
-            self.write(*target, replacement.encode())
+
+        def save():
+            if workspace:
+                self.save_workspace(workspace, what["cwd"])
+            if os.path.exists(output) and not self.job.plan.no_output:
+                with open(output, "rb") as f:
+                    self.write(*target, f.read())
+            replacement = self.job.plan.replace_output
+            if replacement is not None:
+                self.write(*target, replacement.encode())
+
+        return self.saving(
+            save, lambda: self.notebook(order, env, self.job.plan.remember and not workspace))
+
+    def saving(self, save, run):
+        """run(), then save(), unless it is stopped before."""
+        with self.cloud.lock:
+            if self._stopped:
+                return KILLED
+            self._save = save
+        code = run()
+        with self.cloud.lock:
+            if self._save:
+                self._save()
+                self._save = None
         return code
 
     def notebook(self, order, env, remember):
@@ -148,10 +175,8 @@ class Container:
             os.chmod(path, 0o755)
         env = {**env, "PATH": f"{tools}:{env['PATH']}", "TMPDIR": tmp, "STANDIN_GCS": root + "/"}
         words = ["sh", "-c", argv[2], *(a.replace("/gcs/", root + "/") for a in argv[3:])]
-        code = self.spawn(words, env, scratch, "")
-        if not self.job.plan.no_output:
-            self.save_gcs(root)
-        return code
+        save = (lambda: None) if self.job.plan.no_output else (lambda: self.save_gcs(root))
+        return self.saving(save, lambda: self.spawn(words, env, scratch, ""))
 
     def fill_gcs(self, root, bucket, prefix):
         with self.cloud.lock:

@@ -341,7 +341,7 @@ class Jobs:
 
     @staticmethod
     def stop(job):
-        """Kill the container; it may still write what it has."""
+        """Kill the container, which writes what it has before."""
         container, job.container = job.container, None
         if container:
             container.stop()
