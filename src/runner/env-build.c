@@ -449,7 +449,7 @@ static int write_manifest(struct build *b, struct nb_err *err)
         r = env_store_measure(b->store, b->e->key, hash, &bytes, err);
         if (r < 0)
                 return r;
-        /* The manifest vouches for names and sizes, so it must not outlive a loss of power that
+        /* The manifest vouches for what stat() says, so it must not outlive a loss of power that
          * the content of the files did not. */
         if (syncfs(b->store->fd) < 0)
                 return nb_fail_errno(err, errno, "%s could not be written to the disk",

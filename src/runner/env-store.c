@@ -20,7 +20,7 @@
 
 #define LOOK_EVERY_MS 100                     /* at a lock that another holds */
 #define PATIENCE_US (24 * 3600 * NB_US_PER_S) /* where neither job nor build has a limit */
-#define TREE_TEXT_MAX ((size_t)128 << 20)     /* paths of all files of one environment */
+#define TREE_TEXT_MAX ((size_t)128 << 20)     /* of all files of one environment: describe() */
 
 static const struct nb_json_limits manifest_limits = {.bytes = ENV_TEXT_MAX, .depth = 4};
 
@@ -107,6 +107,15 @@ static int by_name(const FTSENT **a, const FTSENT **b)
         return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
+/* What stat() says, so that the check reads no file: an edit of the same size moves the time. */
+static void describe(const FTSENT *e, size_t n_root, struct nb_buf *text)
+{
+        const struct stat *st = e->fts_statp;
+
+        nb_buf_printf(text, "%s %lld %o %lld.%09ld\n", e->fts_path + n_root, (long long)st->st_size,
+                      (unsigned)st->st_mode, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+}
+
 static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes,
                    struct nb_err *err)
 {
@@ -130,8 +139,7 @@ static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes
                         break;
                 default:
                         *bytes += (uint64_t)e->fts_statp->st_blocks * 512;
-                        nb_buf_printf(text, "%s %lld\n", e->fts_path + n_root,
-                                      (long long)e->fts_statp->st_size);
+                        describe(e, n_root, text);
                         break;
                 }
         }
@@ -197,7 +205,10 @@ int env_store_find(const struct env_store *s, const char *key, struct nb_json_tr
         if (r == -NB_E_NOMEM)
                 return r;
         if (r < 0 || !nb_streq(hash, nb_json_str(nb_json_get(nb_json_root(t), "tree"), NULL))) {
-                nb_log(LOG_WARNING, "an environment is damaged and will be built again",
+                nb_log(LOG_WARNING,
+                       "an environment is damaged, or was noted by an older nbcid, and will be "
+                       "built "
+                       "again",
                        NB_F_STR("environment", key));
                 return 0;
         }

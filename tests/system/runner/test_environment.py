@@ -311,9 +311,13 @@ def a_damaged_environment_is_built_again():
         (key,) = store.keys()
         site = os.path.join(store.path, key, 'lib', f'python{MINOR}', 'site-packages')
 
-        def change():
-            with open(f'{site}/colour.py', 'a') as f:
-                f.write('__version__ = "other"\n')
+        def change():  # of the same size
+            size = os.path.getsize(f'{site}/colour.py')
+            with open(f'{site}/colour.py', 'r+') as f:
+                text = f.read().replace('1.0', '6.6')
+                f.seek(0)
+                f.write(text)
+            assert os.path.getsize(f'{site}/colour.py') == size and '6.6' in text
         for damage in (change, lambda: os.remove(f'{site}/colour.py'),
                        lambda: os.remove(f'{store.path}/{key}.json'),
                        lambda: open(f'{store.path}/{key}.json', 'w').write('{"tree":')):

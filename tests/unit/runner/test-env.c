@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <nbcid/crypto.h>
 #include <nbcid/fs.h>
 
 static struct env_python python(const char *version)
@@ -252,6 +253,82 @@ TEST(a_tree_that_is_too_deep_is_the_packages_fault)
         CHECK_INT(env_store_measure(&s, "key", hash, &bytes, &err), -NB_E_LIMIT);
         CHECK_OK(env_store_remove(&s, "key", &err), &err);
         CHECK(rmdir(path) == 0);
+}
+
+static void hash_of(const struct env_store *s, char ret[ENV_KEY_SIZE])
+{
+        struct nb_err err;
+        uint64_t bytes;
+
+        CHECK_OK(env_store_measure(s, "key", ret, &bytes, &err), &err);
+}
+
+TEST(a_change_of_the_same_size_is_seen)
+{
+        nb_auto_free char *dir = nb_asprintf("%s/measured", nbtest_tmpdir());
+        NB_CLEANUP(env_store_done) struct env_store s = ENV_STORE_NONE;
+        struct timespec times[2] = {{.tv_sec = 7}, {.tv_sec = 7, .tv_nsec = 8}};
+        char a[ENV_KEY_SIZE], b[ENV_KEY_SIZE];
+        static const char file[] = "key/a.py", cached[] = "key/__pycache__/a.pyc";
+        struct nb_err err;
+
+        CHECK_OK(env_store_open(dir, &s, &err), &err);
+        CHECK_OK(nb_mkdirs(s.fd, "key/__pycache__", 0700, &err), &err);
+        CHECK_OK(nb_write_file(s.fd, file, "a = 1", 5, 0644, false, &err), &err);
+        CHECK(utimensat(s.fd, file, times, 0) == 0);
+        hash_of(&s, a);
+        /* Reading it, or what Python keeps of it, is no change; nor is a new name of the whole. */
+        times[0].tv_sec = 8;
+        CHECK(utimensat(s.fd, file, times, 0) == 0);
+        CHECK_OK(nb_write_file(s.fd, cached, "x", 1, 0600, false, &err), &err);
+        CHECK(renameat(s.fd, "key", s.fd, "other") == 0 &&
+              renameat(s.fd, "other", s.fd, "key") == 0);
+        hash_of(&s, b);
+        CHECK_STR(a, b);
+        times[1].tv_nsec = 9;
+        CHECK(utimensat(s.fd, file, times, 0) == 0);
+        hash_of(&s, b);
+        CHECK(!nb_streq(a, b));
+        times[1].tv_nsec = 8;
+        CHECK(utimensat(s.fd, file, times, 0) == 0 && fchmodat(s.fd, file, 0755, 0) == 0);
+        hash_of(&s, b);
+        CHECK(!nb_streq(a, b));
+        CHECK(fchmodat(s.fd, file, 0644, 0) == 0);
+        hash_of(&s, b);
+        CHECK_STR(a, b);
+        CHECK_OK(env_store_remove(&s, "key", &err), &err);
+        CHECK(rmdir(dir) == 0);
+}
+
+static int found(const struct env_store *s, const char *tree)
+{
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
+        nb_auto_free char *text = nb_asprintf("{\"tree\":\"%s\"}", tree);
+        struct nb_err err;
+
+        CHECK_OK(nb_write_file(s->fd, "key.json", text, strlen(text), 0600, false, &err), &err);
+        return env_store_find(s, "key", &t, &err);
+}
+
+TEST(what_an_older_nbcid_noted_is_built_again)
+{
+        nb_auto_free char *dir = nb_asprintf("%s/noted", nbtest_tmpdir());
+        NB_CLEANUP(env_store_done) struct env_store s = ENV_STORE_NONE;
+        static const char of_names_and_sizes[] = "/a.py 5\n";
+        uint8_t hash[NB_SHA256_SIZE];
+        char hex[ENV_KEY_SIZE];
+        struct nb_err err;
+
+        CHECK_OK(env_store_open(dir, &s, &err), &err);
+        CHECK_OK(nb_mkdirs(s.fd, "key", 0700, &err), &err);
+        CHECK_OK(nb_write_file(s.fd, "key/a.py", "a = 1", 5, 0644, false, &err), &err);
+        nb_sha256(of_names_and_sizes, strlen(of_names_and_sizes), hash);
+        nb_hex(hex, hash, sizeof(hash));
+        CHECK_INT(found(&s, hex), 0);
+        hash_of(&s, hex);
+        CHECK_INT(found(&s, hex), 1);
+        CHECK_OK(env_store_remove(&s, "key", &err), &err);
+        CHECK(rmdir(dir) == 0);
 }
 
 TEST(images_come_from_registries)
