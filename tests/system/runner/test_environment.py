@@ -664,9 +664,9 @@ def an_image_runs_in_a_strict_fake_podman():
         assert sum(c[:1] == ['pull'] and c[3] == image for c in calls) == 1, calls
         assert [c[0] for c in calls].count('rm') == [c[0] for c in calls].count('run') == 2
         assert not os.path.exists('/tmp/nbcid-owned')
-        with store.run(None, ['print("a")', 'import time; time.sleep(600)'], *use,
-                       image=image) as r:
-            r.until('cell_started', cell=2)
+        going = 'open("going", "w").close(); import time; time.sleep(600)'
+        with store.run(None, ['print("a")', going], *use, image=image) as r:
+            r.until_file('going')
             r.process.terminate()
             r.ended('cancelled', 1)
             assert r.outputs(1)[-1]['ename'] == 'KeyboardInterrupt', r.outputs(1)
