@@ -19,6 +19,8 @@ import traceback
 EVENTS_FD = 3
 SAVE_EVERY = 1.0  # seconds between saves while cells end; more when saving is slow
 START_TIMEOUT = 60
+ASK_TIMEOUT = 60  # until an image has said which kernels it has
+ASK_MAX = 1024 * 1024  # bytes of its answer
 IOPUB_TIMEOUT = 300
 REPLY_TIMEOUT = 10  # a kernel that is idle again has answered, or never will
 INTERRUPT_TIMEOUT = 3.0  # how long an interrupted cell may take to end
@@ -32,6 +34,7 @@ try:
     from nbclient import NotebookClient
     from nbclient.exceptions import (CellControlSignal, CellExecutionError, CellTimeoutError,
                                      DeadKernelError)
+    from traitlets import TraitError
 except ImportError as e:
     print(f'{sys.executable}: {e}', file=sys.stderr)
     sys.exit(EXIT_NO_NBCLIENT)
@@ -170,6 +173,16 @@ class Engine(NotebookClient):
         self.streams.clear()
 
 
+def listed(text):
+    """The kernelspecs that "jupyter kernelspec list --json" printed, perhaps below what the
+    image's entry point had to say; or None."""
+    try:
+        said, _ = json.JSONDecoder().raw_decode(text, ('\n' + text).index('\n{'))
+        return said['kernelspecs'] if isinstance(said['kernelspecs'], dict) else None
+    except (ValueError, KeyError, RecursionError):
+        return None
+
+
 class Kernels(KernelSpecManager):
     """The kernels that a notebook may have, by name: those of its environment before those of the
     executor, and only one Python; or what there is in a container. {name: (spec, argv)}"""
@@ -180,7 +193,8 @@ class Kernels(KernelSpecManager):
         self.container = spec.get('container') or []
         self.found = {}
         if self.container:
-            self.found['python3'] = self.contained()
+            self.found['python3'] = self.contained('Python 3', 'python', [
+                'python', '-m', 'ipykernel_launcher', '-f', '{connection_file}'], 'message')
             return
         if self.prefix:
             self.look_into_prefix()
@@ -190,13 +204,62 @@ class Kernels(KernelSpecManager):
             if not self.prefix or there.language.lower() != 'python':
                 self.found.setdefault(name, there)
 
-    def contained(self):
-        """In the container: its own python3, told to interrupt by a message, since a signal to
-        podman reaches the kernel only where podman passes signals on."""
-        return KernelSpec(
-            display_name='Python 3', language='python', interrupt_mode='message',
-            argv=[*self.container, 'python', '-m', 'ipykernel_launcher', '-f',
-                  '{connection_file}'])
+    def contained(self, display_name, language, argv, interrupt_mode, env=(), resource_dir=''):
+        """A kernel in the container. One that can be told to interrupt by a message is, since a
+        signal to podman reaches the kernel only where podman passes signals on."""
+        *podman, end, image = self.container
+        return KernelSpec(display_name=display_name, language=language, resource_dir=resource_dir,
+                          interrupt_mode=interrupt_mode,
+                          argv=[*podman, *(f'--env={e}' for e in env), end, image, *argv])
+
+    async def ask_image(self):
+        """Have what the image's own jupyter names instead of the Python that most images have; it
+        costs the start of a container. Without an answer there is that Python, and R. Says in
+        words what the kernels are then."""
+        process = await asyncio.create_subprocess_exec(
+            *self.container, 'jupyter', 'kernelspec', 'list', '--json',
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
+        try:
+            text = await asyncio.wait_for(self.answer(process), ASK_TIMEOUT)
+        except asyncio.TimeoutError:
+            process.kill()  # the runner removes the container
+            raise TimeoutError(f'the image did not say within {ASK_TIMEOUT} s which kernels it '
+                               'has') from None
+        there = listed(text) if process.returncode == 0 else None
+        if there is not None:
+            found = {name: self.named(said) for name, said in there.items()}
+            self.found = {name: spec for name, spec in found.items() if spec}
+            return 'the image has'
+        self.found['ir'] = self.contained('R', 'R', [
+            'R', '--slave', '-e', 'IRkernel::main()', '--args', '{connection_file}'], 'signal')
+        return ('the image does not say which it has ("jupyter kernelspec list" ended in it with '
+                f'status {process.returncode}; the log says more), so that it could only be')
+
+    def named(self, said):
+        """A kernel that the image names, or None where the words make no sense."""
+        try:
+            spec = said['spec']
+            argv, language, env = spec['argv'], spec['language'], spec.get('env', {})
+            # Of the other variables only the image knows what they become.
+            env = [f'{k}={v}' for k, v in env.items()
+                   if re.fullmatch(r'[A-Za-z_][A-Za-z0-9_]*', k) and '$' not in v]
+            if not argv or not isinstance(argv, list) or not all(isinstance(w, str) for w in argv):
+                return None
+            mode = ('message' if 'ipykernel_launcher' in argv
+                    else spec.get('interrupt_mode', 'signal'))
+            return self.contained(spec['display_name'], language, argv, mode, env,
+                                  said['resource_dir'])
+        except (KeyError, TypeError, AttributeError, TraitError):
+            return None
+
+    @staticmethod
+    async def answer(process):
+        text = b''
+        while piece := await process.stdout.read(65536):
+            if len(text) < ASK_MAX:  # the rest is read, too, so that it ends
+                text += piece
+        await process.wait()
+        return text.decode(errors='replace')
 
     def look_into_prefix(self):
         python = os.path.join(self.prefix, 'bin', 'python')
@@ -287,7 +350,7 @@ class Run:
             value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, str) else ''
 
-    def choose_kernel(self, specs):
+    def choose_kernel(self, specs, what='there is'):
         """The kernelspec asked for, else one of the same language; or (None, why)."""
         wanted = self.spec.get('kernel') or self.meta('kernelspec', 'name') or 'python3'
         by_name = {name.lower(): name for name in reversed(specs)}
@@ -304,7 +367,16 @@ class Run:
         return None, one_line(
             f'there is no kernel "{one_line(wanted, 80)}" and none for '
             f'{one_line(language, 80) or "its language (the notebook names none)"}; '
-            f'there is: {there}')
+            f'{what}: {there}')
+
+    async def choose_in_image(self, kernels):
+        """The same; the image is asked only by those who want another than its Python."""
+        kernel, _ = self.choose_kernel(kernels.found)
+        if kernel:
+            return kernel, None
+        print('the image is asked which kernels it has', flush=True)
+        what = await kernels.ask_image()
+        return self.choose_kernel(kernels.found, what)
 
     def on_control(self):
         """The runner wants us to end, or is gone."""
@@ -436,7 +508,11 @@ class Run:
     async def execute(self):
         asyncio.get_running_loop().add_reader(0, self.on_control)
         kernels = Kernels(self.spec)
-        kernel, why = self.choose_kernel(kernels.found)
+        try:
+            kernel, why = await self.choose_in_image(kernels) if kernels.container else \
+                self.choose_kernel(kernels.found)
+        except TimeoutError as e:
+            return {'class': 'kernel_start', 'reason': one_line(e)}
         if not kernel:
             return {'class': 'no_kernel', 'reason': why}
         execution = self.nb.metadata.get('execution', {})

@@ -7,6 +7,7 @@ index that this program serves, but for tests that say "real index" in their nam
 skipped where it does not answer. Its ipykernel is a stand-in that starts Debian's.
 """
 import base64
+import contextlib
 import hashlib
 import http.server
 import io
@@ -587,7 +588,7 @@ def conda_is_refused_with_the_remedy_where_it_is_not():
 
 
 FAKE_PODMAN = r'''#!/usr/bin/python3
-import json, os, sys
+import json, os, signal, sys
 argv = sys.argv[1:]
 with open(LOG, 'a') as f:
     f.write(json.dumps(argv) + '\n')
@@ -626,28 +627,79 @@ for o in options:
     if name not in ('--name', '--env', '--volume', '--workdir'):
         die('unknown flag ' + o)
     seen.setdefault(name, []).append(value)
-if rest[1:4] != ['python', '-m', 'ipykernel_launcher'] or rest[4] != '-f' or not there:
-    die('not an image, or not a kernel: ' + repr(rest))
+if not there:
+    die('no such image: ' + rest[0])
+command = rest[1:]
+# What an image has is in its name: nothing but python and R; a jupyter that lists a kernel called
+# sum, and is loud or slow.
+if command[:1] == ['jupyter']:
+    if command != ['jupyter', 'kernelspec', 'list', '--json']:
+        die('unknown words of jupyter: ' + repr(command))
+    if 'jupyter' not in rest[0]:
+        print('Error: crun: executable file `jupyter` not found in $PATH', file=sys.stderr)
+        sys.exit(127)
+    if 'slow' in rest[0]:
+        open(LOG + '.asked', 'w').close()
+        signal.pause()
+    if 'loud' in rest[0]:
+        print('x' * (8 << 20))
+    kernels = {name: {'resource_dir': '/opt/kernels/' + name, 'spec': {
+        'argv': ['/opt/conda/bin/python', '{resource_dir}/kernel.py', '{connection_file}'],
+        'display_name': name, 'language': language, 'metadata': {},
+        'env': {'SUM': 'a=b', 'PATH': '/opt/bin:${PATH}'}}}
+        for name, language in (('sum', 'Summa'), ('also', 'summa'), ('py', 'python'))}
+    kernels['odd'], kernels['none'] = {'spec': {'argv': 7}}, []
+    kernels['bad'] = {'resource_dir': '/', 'spec': {**kernels['sum']['spec'], 'argv': ['a', 7]}}
+    print('Entered start.sh with args: jupyter kernelspec list --json')
+    print(json.dumps({'kernelspecs': kernels}, indent=2))
+    sys.exit(0)
+if command[:3] == ['python', '-m', 'ipykernel_launcher'] and command[3] == '-f':
+    file, kernel = command[4], ['/usr/bin/python3', *command[1:]]
+elif command[:5] == ['R', '--slave', '-e', 'IRkernel::main()', '--args'] and 'with-r' in rest[0]:
+    file, kernel = command[5], ['/usr/bin/R', *command[1:]]
+elif command[0] == '/opt/conda/bin/python' and 'jupyter' in rest[0]:
+    if command[1] not in ('/opt/kernels/sum/kernel.py', '/opt/kernels/also/kernel.py') or \
+            'SUM=a=b' not in seen['--env'] or any(e.startswith('PATH=') for e in seen['--env']):
+        die('not what the kernelspec says: ' + repr(argv))
+    file = command[2]
+    kernel = ['/usr/bin/python3', '-m', 'ipykernel_launcher', '-f', file]
+    seen['--env'].append('KERNEL=' + command[1])
+else:
+    die('not a kernel: ' + repr(rest))
 mounts = [v.split(':')[0] for v in seen['--volume']]
-if not all(os.path.isdir(m) for m in mounts) or not rest[5].startswith(tuple(m + '/' for m in mounts)):
+if not all(os.path.isdir(m) for m in mounts) or not file.startswith(tuple(m + '/' for m in mounts)):
     die('the connection file is not mounted')
 os.chdir(seen['--workdir'][0])
 os.environ.update(v.split('=', 1) for v in seen['--env'])
 os.environ['IN_IMAGE'] = rest[0]
-os.execv('/usr/bin/python3', ['/usr/bin/python3', *rest[2:]])
+os.execv(kernel[0], kernel)
 '''
+
+
+@contextlib.contextmanager
+def fake_podman():
+    """(store, options, file that notes the calls)"""
+    with Store() as store:
+        fake, log = store.base + '/podman', store.base + '/log'
+        with open(fake, 'w') as f:
+            f.write(FAKE_PODMAN.replace('LOG', repr(log)))
+        os.chmod(fake, 0o755)
+        yield store, ('--podman', fake), log
+
+
+def runs_of(log):
+    with open(log) as f:
+        calls = [json.loads(line)[2:] for line in f]
+    runs = [c[c.index('--') + 2:] for c in calls if c[0] == 'run']
+    os.remove(log)
+    return [words[0] for words in runs]
 
 
 @TESTS.test
 def an_image_runs_in_a_strict_fake_podman():
     look = 'import os; print(os.environ["IN_IMAGE"], os.getcwd(), os.path.exists("nb.ipynb"))'
     image = 'docker.io/acme/tf:2; touch /tmp/nbcid-owned'
-    with Store() as store:
-        fake, log = store.base + '/podman', store.base + '/log'
-        with open(fake, 'w') as f:
-            f.write(FAKE_PODMAN.replace('LOG', repr(log)))
-        os.chmod(fake, 0o755)
-        use = ('--podman', fake)
+    with fake_podman() as (store, use, log):
         with store.run(None, look, *use, image='none') as r:
             last = r.ended('environment', 1)
             assert 'manifest unknown' in last['reason'] and of_run(r, 'environment.log.txt')
@@ -670,6 +722,56 @@ def an_image_runs_in_a_strict_fake_podman():
             r.process.terminate()
             r.ended('cancelled', 1)
             assert r.outputs(1)[-1]['ename'] == 'KeyboardInterrupt', r.outputs(1)
+
+
+@TESTS.test
+def an_image_is_asked_for_kernels_other_than_its_python():
+    look = 'import os; print(os.environ.get("KERNEL"), os.environ.get("SUM"))'
+    with fake_podman() as (store, use, log):
+        # By its name; else the first of that language; of a Python nothing needs to be asked.
+        for kernel, language, chosen, asked in (
+                ('sum', 'Summa', '/opt/kernels/sum/kernel.py', True),
+                ('SUM', '', '/opt/kernels/sum/kernel.py', True),
+                ('summa-1.9', 'Summa', '/opt/kernels/also/kernel.py', True),
+                ('conda-env-py', 'python', None, False)):
+            with store.run(None, look, *use, image='acme/jupyter', kernel=kernel,
+                           language=language) as r:
+                r.ended('passed', 0)
+                assert r.text(0) == f'{chosen} {"a=b" if asked else None}\n', r.text(0)
+                assert runs_of(log)[:-1] == ['jupyter'] * asked
+        with store.run(None, look, *use, image='acme/jupyter', kernel='x', language='cobol') as r:
+            last = r.ended('no_kernel', 1)
+            assert last['reason'].endswith('none for cobol; the image has: also, py, sum'), last
+        with store.run(None, look, *use, image='acme/jupyter-loud', kernel='sum',
+                       language='Summa') as r:
+            last = r.ended('no_kernel', 1)
+            assert 'does not say' in last['reason'] and 'ir, python3' in last['reason'], last
+        with store.run(None, look, *use, image='acme/jupyter-slow', kernel='sum',
+                       language='Summa') as r:
+            r.until_file(log + '.asked')
+            r.process.terminate()
+            r.ended('cancelled', 1)
+
+
+@TESTS.test
+def an_image_without_jupyter_may_have_r():
+    with fake_podman() as (store, use, log):
+        with store.run(None, 'print(1)', *use, image='acme/tf', kernel='julia-1.9',
+                       language='julia') as r:
+            last = r.ended('no_kernel', 1)
+            assert 'status 127' in last['reason'], last
+            assert last['reason'].endswith('could only be: ir, python3'), last
+            assert '`jupyter` not found' in r.log()
+        with store.run(None, 'cat(1)', *use, image='acme/tf', kernel='ir', language='R') as r:
+            last = r.ended('kernel_start', 3)
+        if not has_kernel('ir'):
+            raise tap.Skip('there is no R kernel')
+        runs_of(log)
+        with store.run(None, 'cat(Sys.getenv("IN_IMAGE"), 1 + 1)', *use, image='acme/with-r',
+                       kernel='r-4.2', language='R') as r:
+            r.ended('passed', 0)
+            assert r.text(0) == 'acme/with-r 2', r.text(0)
+            assert runs_of(log) == ['jupyter', 'R']
 
 
 # ---- other builders ----
