@@ -352,20 +352,22 @@ class Run:
 
     def choose_kernel(self, specs, what='there is'):
         """The kernelspec asked for, else one of the same language; or (None, why)."""
-        wanted = self.spec.get('kernel') or self.meta('kernelspec', 'name') or 'python3'
+        language = (self.spec.get('language') or self.meta('kernelspec', 'language')
+                    or self.meta('language_info', 'name'))
+        wanted = self.spec.get('kernel') or self.meta('kernelspec', 'name')
+        if not wanted and language.lower() in ('', 'python', 'ipython', 'python3'):
+            wanted = 'python3'
         by_name = {name.lower(): name for name in reversed(specs)}
         if wanted.lower() in by_name:
             return by_name[wanted.lower()], None
-        language = (self.spec.get('language') or self.meta('kernelspec', 'language')
-                    or self.meta('language_info', 'name'))
+        wanted = f'there is no kernel "{one_line(wanted, 80)}"' if wanted else 'the notebook names no kernel'
         for name in sorted(specs):
             if language and specs[name].language.lower() == language.lower():
-                print(f'no kernel "{one_line(wanted, 80)}" here; using "{name}", which is '
-                      f'{one_line(language, 80)} too')
+                print(f'{wanted}; using "{name}", which is for {one_line(language, 80)}')
                 return name, None
         there = ', '.join(sorted(specs)) or 'none at all'
         return None, one_line(
-            f'there is no kernel "{one_line(wanted, 80)}" and none for '
+            f'{wanted}, and there is none for '
             f'{one_line(language, 80) or "its language (the notebook names none)"}; '
             f'{what}: {there}')
 

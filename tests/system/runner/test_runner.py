@@ -872,6 +872,27 @@ def r_runs_beside_python():
 
 
 @TESTS.test
+def a_language_alone_names_its_kernel():
+    nb = notebook('cat(6 * 7)')
+    nb['metadata'] = {'language_info': {'name': 'R'}}
+    with Run(nb) as r:
+        if has_kernel('ir'):
+            r.ended('passed', 0)
+            assert '42' in r.text(0), r.text(0)
+        else:
+            last = r.ended('no_kernel', 1)
+            assert 'names no kernel, and there is none for R' in last['reason'], last
+    nb['metadata'] = {'language_info': {'name': 'cobol'}}
+    with Run(nb) as r:
+        last = r.ended('no_kernel', 1)
+        assert 'names no kernel, and there is none for cobol; ' in last['reason'], last
+    nb['cells'][0]['source'] = 'print(6 * 7)'
+    nb['metadata'] = {}
+    with Run(nb) as r:
+        r.ended('passed', 0)
+
+
+@TESTS.test
 def the_notebook_is_saved_while_it_runs():
     with Run(notebook('print("a")', 'print("b", flush=True); import time; time.sleep(4)')) as r:
         r.until('cell_started', cell=2)
