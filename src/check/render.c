@@ -148,6 +148,8 @@ void check_render_github(const char *name, const struct findings *f, struct nb_b
                 put_command_text(ret, name, true);
                 if (x->line > 0)
                         (void)nb_buf_printf(ret, ",line=%zu", x->line);
+                if (x->line > 0 && x->column > 0)
+                        (void)nb_buf_printf(ret, ",col=%zu", x->column);
                 (void)nb_buf_puts(ret, ",title=");
                 put_command_text(ret, x->rule, true);
                 (void)nb_buf_puts(ret, "::");
@@ -159,7 +161,7 @@ void check_render_github(const char *name, const struct findings *f, struct nb_b
                         (void)nb_buf_puts(ret, ": ");
                 put_command_text(ret, x->message ? x->message : "", false);
                 if (x->path && *x->path) {
-                        (void)nb_buf_printf(ret, "%%0Acolumn %zu, ", x->column);
+                        (void)nb_buf_puts(ret, "%0A");
                         put_command_text(ret, x->path, false);
                 }
                 if (x->remedy) {

@@ -186,7 +186,8 @@ def github_commands():
     with Place(**{'a,b.ipynb': BAD}) as p:
         lines = p.check('--format', 'github', 'a,b.ipynb', status=1).splitlines()
         assert len(lines) == 2
-        assert re.fullmatch(r"::error file=a%2Cb\.ipynb,line=\d+,title=syntax::cell 2 line 2: "
+        assert re.fullmatch(r"::error file=a%2Cb\.ipynb,line=\d+,(col=\d+,)?title=syntax::cell 2 "
+                            r"line 2: "
                             r"SyntaxError: '\(' was never closed%0A[^\n]+", lines[0]), lines
 
 

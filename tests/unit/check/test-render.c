@@ -78,8 +78,8 @@ TEST(places_in_the_json_are_named)
                 "error[format/type]: no number\n"
                 "a.ipynb: line 1 column 32 (nbformat _minor): warning[format/version]: too new\n");
         check_render_github("a.ipynb", &f, &github);
-        CHECK(strstr(nb_buf_str(&github),
-                     "::cell 3: no number%0Acolumn 70, cells[2].execution_count\n"));
+        CHECK(strstr(nb_buf_str(&github), "line=1,col=70,title=format/type::cell 3: no number%0A"
+                                          "cells[2].execution_count\n"));
         findings_done(&f);
 }
 
@@ -130,8 +130,8 @@ TEST(github_gets_its_escapes)
 
         check_render_github("a,b:c%.ipynb", &f, &b);
         CHECK_STR(nb_buf_str(&b),
-                  "::error file=a%2Cb%3Ac%25.ipynb,line=41,title=syntax::cell 3 line 2: "
-                  "SyntaxError: 100%25: '(' was never closed%0Amend it\n"
+                  "::error file=a%2Cb%3Ac%25.ipynb,line=41,col=9,title=syntax::cell 3 "
+                  "line 2: SyntaxError: 100%25: '(' was never closed%0Amend it\n"
                   "::warning file=a%2Cb%3Ac%25.ipynb,title=size::too large\n");
         findings_done(&f);
 }
