@@ -17,7 +17,9 @@ static void run_help(FILE *f)
 {
         fputs("Usage: nbcid run [OPTION...] NOTEBOOK\n"
               "\n"
-              "Run a notebook from top to bottom in a fresh kernel, as the daemon would.\n"
+              "Run a notebook from top to bottom in a fresh kernel, as the daemon runs a job:\n"
+              "in what --environment says, in the image that the notebook names (see --podman),\n"
+              "else in this machine's default environment.\n"
               "\n"
               "  -o, --output FILE        where the executed notebook goes (NAME.executed.ipynb)\n"
               "      --workspace DIR      what the notebook may see and write; NOTEBOOK is then\n"

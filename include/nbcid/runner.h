@@ -51,7 +51,8 @@ struct runner_opts {             /* borrowed */
         const char *const *hide; /* what the job must not see: directories become empty, files
                                   * unreadable; NULL-terminated, or NULL */
         const char *parameters;  /* JSON object, text; or NULL: the environment's */
-        const char *environment; /* file with a struct nb_environment, or NULL */
+        const char *environment; /* file with a struct nb_environment; NULL: the image
+                                  * that the notebook's metadata names, if any */
         const char *kernel, *language; /* wanted kernelspec; else the environment's, else the
                                         * notebook's own; or NULL */
         const char *python;            /* interpreter of the engine */

@@ -139,8 +139,10 @@ struct env { /* what a kernel runs in; owned */
 };
 #define ENV_NONE ((struct env){.lock_fd = -1, .probe = {.fd = -1}})
 void env_done(struct env *e);
-/* What opts->environment and opts->parameters ask for. */
-int env_ask(const struct runner_opts *o, struct nb_environment *ret, struct nb_err *err);
+/* What opts->environment and opts->parameters ask for; without the former, the
+ * notebook at that path. */
+int env_ask(const struct runner_opts *o, const char *notebook, struct nb_environment *ret,
+            struct nb_err *err);
 /* Find or build what ret->want asks for, and fill the rest.  *ret_class: whose
  * fault a failure is.  May take as long as a build. */
 int env_prepare(const struct env_context *c, struct env *ret, enum run_class *ret_class,

@@ -6,9 +6,11 @@
 
 #include <nbcid/clock.h>
 #include <nbcid/fs.h>
+#include <nbcid/notebook.h>
 
 #include "env-priv.h"
 
+#define NOTEBOOK_MAX ((size_t)512 * 1024 * 1024)
 #define ROUNDS 5 /* of looking again after others */
 #define BUILDS 2 /* for one job: between its first and its use another may have removed it */
 
@@ -44,7 +46,38 @@ static int join_parameters(const char *given, struct nb_environment *e, struct n
         return e->parameters ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
-int env_ask(const struct runner_opts *o, struct nb_environment *ret, struct nb_err *err)
+/* By hand, nobody has looked into the notebook yet.  Of what it asks for, only the image
+ * is for choose_image() to judge; the rest is not installed here, which is said. */
+static int ask_notebook(const struct runner_opts *o, const char *notebook, struct nb_environment *e,
+                        struct nb_err *err)
+{
+        nb_auto_buf text = NB_BUF(NOTEBOOK_MAX);
+        NB_CLEANUP(notebook_head_done) struct notebook_head head = {0};
+        struct nb_err why;
+        int r = nb_read_file(AT_FDCWD, notebook, &text, &why);
+
+        if (r == 0)
+                r = notebook_read_head(o->notebook, nb_buf_str(&text), text.len, NOTEBOOK_MAX,
+                                       &head, &why);
+        if (r == -NB_E_NOMEM)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        if (r < 0) { /* what it is, the engine judges: it takes older ones, too */
+                if (!o->quiet)
+                        fprintf(stderr, "what the notebook asks to run in is not known: %s\n",
+                                why.msg);
+                return 0;
+        }
+        e->image = NB_TAKE(head.environment.image);
+        if (!e->image && head.requirements_from && !o->quiet)
+                fprintf(stderr,
+                        "%s: what its %s names is not installed: it runs in this machine's default "
+                        "environment; name it in --environment FILE\n",
+                        o->notebook, head.requirements_from);
+        return 0;
+}
+
+int env_ask(const struct runner_opts *o, const char *notebook, struct nb_environment *ret,
+            struct nb_err *err)
 {
         nb_auto_buf text = NB_BUF(NB_ENVIRONMENT_MAX);
         NB_CLEANUP(nb_environment_done) struct nb_environment e = {0};
@@ -58,6 +91,8 @@ int env_ask(const struct runner_opts *o, struct nb_environment *ret, struct nb_e
                         r = nb_environment_read(nb_buf_str(&text), text.len, &e, &why);
                 if (r < 0) /* whoever wrote the file is to blame, not the notebook */
                         return nb_fail(err, NB_E_IO, "%s: %s", o->environment, why.msg);
+        } else {
+                r = ask_notebook(o, notebook, &e, err);
         }
         if (r == 0)
                 r = join_parameters(o->parameters, &e, err);
@@ -70,8 +105,15 @@ int env_ask(const struct runner_opts *o, struct nb_environment *ret, struct nb_e
 
 /* ---- images ---- */
 
-static int refuse_image(const char *image, struct nb_err *err)
+static int refuse_image(const struct runner_opts *o, const char *image, struct nb_err *err)
 {
+        if (!o->environment)
+                return nb_fail(err, NB_E_INVALID,
+                               "the notebook asks for the image %.200s, and nothing here runs "
+                               "images: give --podman podman, or --image-fallback default to run "
+                               "in this machine's default environment, or --environment FILE with "
+                               "what to run in instead",
+                               image);
         return nb_fail(err, NB_E_INVALID,
                        "the notebook asks for the image %.200s, and this executor runs no images; "
                        "set containers = \"podman\" in its [[executor]], use an executor that can, "
@@ -91,7 +133,12 @@ static int choose_image(const struct env_context *c, struct env *e, struct nb_er
                 return e->image ? 1 : nb_fail(err, NB_E_NOMEM, "out of memory");
         }
         if (!o->image_fallback)
-                return refuse_image(e->want.image, err);
+                return refuse_image(o, e->want.image, err);
+        if (!o->quiet)
+                fprintf(stderr,
+                        "%s: runs in this machine's default environment, not in the image %.200s "
+                        "that it asks for (--podman PROGRAM runs images)\n",
+                        o->notebook, e->want.image);
         e->note = nb_asprintf("ran in the executor's own environment, not in the image %.200s that "
                               "the notebook asks for (image_fallback = \"default\")",
                               e->want.image);

@@ -312,7 +312,7 @@ static int start(struct runner *u, struct run_result *ret, enum run_class *ret_c
                 return r;
         u->log = (struct run_log){.fd = u->dir.log_fd, .max = RUN_LOG_MAX};
         *ret_class = CLASS_INFRASTRUCTURE;
-        r = env_ask(u->o, &u->env.want, err);
+        r = env_ask(u->o, u->paths.notebook, &u->env.want, err);
         if (r == 0 && u->env.want.parameters) {
                 r = runner_inject(&u->dir, u->o, &u->env.want, &u->paths, err);
                 if (r == -NB_E_INVALID || r == -NB_E_LIMIT)

@@ -579,6 +579,31 @@ def an_image_is_refused_or_replaced_where_none_are_run():
 
 
 @TESTS.test
+def by_hand_the_image_that_the_notebook_names_counts():
+    nb = notebook('print(1)', environment={'uri': 'gcr.io/deeplearning/tf2'})
+    with Run(nb, quiet=False) as r:
+        last = r.ended('environment', 1)
+        for part in ('gcr.io/deeplearning/tf2', '--podman', '--image-fallback', '--environment'):
+            assert part in last['reason'] and part in r.stderr(), (last, r.stderr())
+    with Run(nb, '--image-fallback', 'default', quiet=False) as r:
+        last = r.ended('passed', 0)
+        assert 'gcr.io/deeplearning/tf2' in last['reason'], last
+        line, = [x for x in r.stderr().splitlines() if 'runs in this machine' in x]
+        assert 'gcr.io/deeplearning/tf2' in line and '--podman' in line, line
+    with Run(nb, '--podman', '/nonexistent/podman') as r:
+        assert '/nonexistent/podman' in r.ended('infrastructure', 3)['reason']
+    with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
+        f.write('{}')
+        f.flush()
+        with Run(nb, '--environment', f.name, quiet=False) as r:
+            r.ended('passed', 0)
+            assert 'image' not in r.stderr(), r.stderr()
+    with Run(notebook('print(1)', requirements=['colour==1.0']), quiet=False) as r:
+        r.ended('passed', 0)
+        assert 'metadata.requirements names is not installed' in r.stderr(), r.stderr()
+
+
+@TESTS.test
 def conda_is_refused_with_the_remedy_where_it_is_not():
     if shutil.which('micromamba') or shutil.which('conda'):
         raise tap.Skip('there is a conda here')
