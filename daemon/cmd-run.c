@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include <nbcid/log.h>
+#include <nbcid/notebook_environment.h>
 #include <nbcid/num.h>
 #include <nbcid/runner.h>
 #include <nbcid/str.h>
@@ -27,6 +28,9 @@ static void run_help(FILE *f)
               "      --environment FILE   JSON object: what to run in (kernel, requirements, "
               "python,\n"
               "                           image, ...), as the daemon's API shows it\n"
+              "      --allow KIND         what its requirements may do beside naming packages:\n"
+              "                           vcs, url, file, editable or index, as [environments]\n"
+              "                           allow; again for more (none)\n"
               "      --kernel NAME        kernelspec to use instead of the notebook's own\n"
               "  -p, --parameter NAME VALUE   set a parameter; again for more\n"
               "      --parameters FILE    parameters from a JSON object; -p wins\n"
@@ -77,6 +81,7 @@ enum {
         OPT_CGROUP,
         OPT_PARAMETERS,
         OPT_ENVIRONMENT,
+        OPT_ALLOW,
         OPT_ENVIRONMENTS,
         OPT_ENVIRONMENTS_MAX,
         OPT_BUILD_TIMEOUT,
@@ -94,6 +99,17 @@ static int parse_fallback(const char *s, bool *ret, struct nb_err *err)
         return *ret || nb_streq(s, "refuse")
                        ? 0
                        : nb_fail(err, NB_E_INVALID, "\"%s\" is none of refuse, default", s);
+}
+
+static int parse_allow(const char *s, unsigned *bits, struct nb_err *err)
+{
+        unsigned bit;
+
+        if (!requirements_allow_parse(s, &bit))
+                return nb_fail(err, NB_E_INVALID,
+                               "\"%s\" is none of vcs, url, file, editable, index", s);
+        *bits |= bit;
+        return 0;
 }
 
 static int parse_u32(const char *s, uint32_t max, uint32_t *ret, struct nb_err *err)
@@ -175,6 +191,8 @@ static int take_option(struct runner_opts *o, struct nb_strv *hide, int opt, con
                 return nb_parse_size(value, &o->environments_max, err);
         case OPT_BUILD_TIMEOUT:
                 return nb_parse_duration(value, &o->build_timeout_us, err);
+        case OPT_ALLOW:
+                return parse_allow(value, &o->allow, err);
         case OPT_IMAGE_FALLBACK:
                 return parse_fallback(value, &o->image_fallback, err);
         case OPT_SANDBOX:
@@ -210,6 +228,7 @@ static const struct option run_options[] = {
         {"events-fd", required_argument, NULL, OPT_EVENTS_FD},
         {"cgroup", required_argument, NULL, OPT_CGROUP},
         {"environment", required_argument, NULL, OPT_ENVIRONMENT},
+        {"allow", required_argument, NULL, OPT_ALLOW},
         {"environments", required_argument, NULL, OPT_ENVIRONMENTS},
         {"environments-max", required_argument, NULL, OPT_ENVIRONMENTS_MAX},
         {"build-timeout", required_argument, NULL, OPT_BUILD_TIMEOUT},

@@ -36,6 +36,8 @@ enum requirements_allow {
 };
 /* The bit of such a name; false when it is none. */
 bool requirements_allow_parse(const char *name, unsigned *ret);
+/* The i-th such name, static; NULL: there are no more. */
+const char *requirements_allow_name(size_t i);
 
 /* Files of the commit. */
 struct notebook_files {
@@ -71,6 +73,13 @@ void requirements_done(struct requirements *r);
 int requirements_read(const char *shown, const char *dir, const char *p, size_t n, unsigned allow,
                       const struct notebook_files *files, struct requirements *ret,
                       struct nb_err *err);
+
+/* Hold an environment that did not come from environment_resolve(), but from a file
+ * or a server, against the same policy: its requirements and constraints, which
+ * become their normal form (one that has it stays), and its conda.  shown is what
+ * texts call it.  -r and -c are refused. */
+int environment_hold(const char *shown, unsigned allow, struct nb_environment *e,
+                     struct nb_err *err);
 
 /*
  * Which environment a notebook gets: the first of these that says something,

@@ -53,6 +53,7 @@ struct runner_opts {             /* borrowed */
         const char *parameters;  /* JSON object, text; or NULL: the environment's */
         const char *environment; /* file with a struct nb_environment; NULL: the image
                                   * that the notebook's metadata names, if any */
+        unsigned allow;          /* enum requirements_allow: what environment may do */
         const char *kernel, *language; /* wanted kernelspec; else the environment's, else the
                                         * notebook's own; or NULL */
         const char *python;            /* interpreter of the engine */

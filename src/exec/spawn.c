@@ -8,6 +8,7 @@
 #include <spawn.h>
 
 #include <nbcid/fs.h>
+#include <nbcid/notebook_environment.h>
 #include <nbcid/num.h>
 #include <nbcid/sandbox.h>
 #include <nbcid/str.h>
@@ -21,6 +22,15 @@ static void add(struct nb_strv *v, bool *ok, const char *option, char *value)
 {
         *ok = nb_strv_add(v, option) == 0 && *ok;
         *ok = nb_strv_add_take(v, value) == 0 && *ok;
+}
+
+/* What the policy lets through was decided when the job was planned; a later
+ * configuration does not change it. */
+static void add_asked(struct nb_strv *v, bool *ok)
+{
+        add(v, ok, "--environment", nb_strdup(RUN_DIR_PATH "/asked.json"));
+        for (size_t i = 0; requirements_allow_name(i); i++)
+                add(v, ok, "--allow", nb_strdup(requirements_allow_name(i)));
 }
 
 /* Where environments are kept and how they are built. */
@@ -85,7 +95,7 @@ static int runner_argv(const struct exec_spawn *s, struct nb_strv *v, struct nb_
         if (s->cgroup)
                 add(v, &ok, "--cgroup", nb_strdup(s->cgroup));
         if (job->environment)
-                add(v, &ok, "--environment", nb_strdup(RUN_DIR_PATH "/asked.json"));
+                add_asked(v, &ok);
         add_environments(s, v, &ok);
         ok = nb_strv_add(v, "--") == 0 && ok;
         ok = nb_strv_add(v, job->notebook) == 0 && ok;

@@ -255,12 +255,15 @@ static const char *kind_text(unsigned kind)
 {
         if (kind == REQUIREMENTS_VCS)
                 return "it is installed from a repository, not from the package index; name a "
-                       "release, or ask the operator for \"vcs\" in [environments] allow";
+                       "release, or ask the operator for \"vcs\" in [environments] allow (nbcid "
+                       "run: "
+                       "--allow vcs)";
         if (kind == REQUIREMENTS_URL)
                 return "it is installed from a URL, not from the package index; name a release, or "
-                       "ask the operator for \"url\" in [environments] allow";
+                       "ask the operator for \"url\" in [environments] allow (nbcid run: --allow "
+                       "url)";
         return "it is installed from a file or directory; name a release, or ask the operator for "
-               "\"file\" in [environments] allow";
+               "\"file\" in [environments] allow (nbcid run: --allow file)";
 }
 
 int direct_check(const struct reading *g, unsigned kind, const char *where, const char *dir,
@@ -298,7 +301,8 @@ int direct_check_index(const struct reading *g, const char *where, const char *l
         if (!(g->allow & REQUIREMENTS_INDEX))
                 return reading_refuse(where, line, err,
                                       "is refused: it changes where packages come from; remove it, "
-                                      "or ask the operator for \"index\" in [environments] allow");
+                                      "or ask the operator for \"index\" in [environments] allow "
+                                      "(nbcid run: --allow index)");
         if (has_credentials(url))
                 return reading_refuse(where, line, err,
                                       "is refused: a password in a URL is shown to all who see "

@@ -171,7 +171,8 @@ static int option_editable(struct reading *g, const struct words *w, const char 
                 return reading_refuse(w->where, w->line, err,
                                       "is refused: an editable install runs the code of a "
                                       "directory; name a release, or ask the operator for "
-                                      "\"editable\" in [environments] allow");
+                                      "\"editable\" in [environments] allow (nbcid run: --allow "
+                                      "editable)");
         kind = direct_kind(value, &at);
         if (kind == 0) /* a bare word is a directory to -e */
                 kind = REQUIREMENTS_FILE;

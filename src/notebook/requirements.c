@@ -2,6 +2,7 @@
 /* pip's requirements files, line by line and into the files that they name */
 #include "requirements.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <nbcid/str.h>
@@ -28,6 +29,11 @@ bool requirements_allow_parse(const char *name, unsigned *ret)
                         return true;
                 }
         return false;
+}
+
+const char *requirements_allow_name(size_t i)
+{
+        return i < NB_ARRAY_SIZE(allows) ? allows[i].name : NULL;
 }
 
 void requirements_done(struct requirements *r)
@@ -225,4 +231,49 @@ int requirements_read(const char *shown, const char *dir, const char *p, size_t 
                 .allow = allow, .files = files, .out = ret, .chain = {shown}, .depth = 1};
 
         return read_text(&g, shown, dir, p, n, err);
+}
+
+/* The lines at *text, read again; *text becomes their normal form. */
+static int hold_lines(const char *shown, const char *what, char **text, unsigned allow,
+                      bool constraints, struct nb_err *err)
+{
+        NB_CLEANUP(requirements_done) struct requirements out = REQUIREMENTS_INIT;
+        nb_auto_free char *name = nb_asprintf("%s %s", shown, what);
+        struct reading g = {.allow = allow, .out = &out, .constraints = constraints};
+        char *held;
+        int r;
+
+        if (!*text)
+                return 0;
+        if (!name)
+                return nb_fail(err, NB_E_NOMEM, "no memory for requirements");
+        r = read_text(&g, name, "", *text, strlen(*text), err);
+        if (r < 0)
+                return r;
+        /* a constraint that is an option would stand among the requirements */
+        if (constraints && out.text.len > 0)
+                return nb_fail(err, NB_E_INVALID,
+                               "%s: hold options; constraints name packages, options are "
+                               "requirements",
+                               name);
+        held = nb_strdup(nb_buf_str(constraints ? &out.constraints : &out.text));
+        if (!held)
+                return nb_fail(err, NB_E_NOMEM, "no memory for requirements");
+        free(*text);
+        *text = held;
+        return 0;
+}
+
+int environment_hold(const char *shown, unsigned allow, struct nb_environment *e,
+                     struct nb_err *err)
+{
+        nb_auto_free char *conda = e->conda ? nb_asprintf("%s conda", shown) : NULL;
+        int r = hold_lines(shown, "requirements", &e->requirements, allow, false, err);
+
+        if (r == 0)
+                r = hold_lines(shown, "constraints", &e->constraints, allow, true, err);
+        if (r < 0 || !e->conda)
+                return r;
+        return conda ? conda_check(conda, e->conda, strlen(e->conda), allow, err)
+                     : nb_fail(err, NB_E_NOMEM, "no memory for requirements");
 }

@@ -48,9 +48,8 @@ char *direct_path(const char *dir, const char *path, bool *ret_nomem);
 /* What is wrong with "name[extras] (comparisons); marker", NULL: nothing. */
 const char *direct_spec_wrong(const char *s);
 
-/* Why a line of environment.yml (n bytes without its end) is refused: an item that
- * does not stand as "- TEXT" could hide from the policy.  NULL: it is not. */
-const char *conda_line_odd(const char *line, size_t n);
+/* Hold environment.yml, n bytes at p, against the policy. */
+int conda_check(const char *path, const char *p, size_t n, unsigned allow, struct nb_err *err);
 
 /* ---- canonical.c: one text for what means the same, appended to b ---- */
 

@@ -239,71 +239,14 @@ static int read_pyproject(struct resolving *s, const char *path, const char *dir
         return r;
 }
 
-/* An item "- text" of a YAML list, when it is one of a kind that pip or conda
- * would fetch from elsewhere: it is under the policy of requirements. */
-static int conda_item(struct resolving *s, const char *where, const char *item, struct nb_err *err)
-{
-        struct requirements unused = REQUIREMENTS_INIT;
-        struct reading g = {.allow = s->q->allow, .out = &unused};
-        const char *at;
-        int r = 0;
-
-        if (*item == '-' || strstr(item, "://") ||
-            (!strstr(item, "::") && direct_kind(item, &at) == REQUIREMENTS_FILE)) {
-                /* channels are indexes, and stand like packages */
-                bool channel = *item != '-' && (g.allow & REQUIREMENTS_INDEX) &&
-                               (nb_starts_with(item, "https:") || nb_starts_with(item, "http:"));
-                r = channel ? direct_check_index(&g, where, item, item, err)
-                            : reading_line(&g, where, "", item, err);
-        }
-        requirements_done(&unused);
-        return r;
-}
-
 static int read_conda(struct resolving *s, const char *path, const char *dir, const char *p,
                       size_t n, struct nb_err *err)
 {
-        size_t number = 0;
+        int r = conda_check(path, p, n, s->q->allow, err);
 
-        if (n > REQUIREMENTS_MAX)
-                return nb_fail(err, NB_E_LIMIT, "%.200s: has %zu bytes and may have %zu", path, n,
-                               REQUIREMENTS_MAX);
-        if (memchr(p, '\0', n) || !nb_utf8_valid(p, n, NULL))
-                return nb_fail(err, NB_E_INVALID, "%.200s: is not UTF-8 text; save it as UTF-8",
-                               path);
-        for (const char *l = p, *end; l < p + n; l = end + 1) {
-                char where[300];
-                size_t skip, len;
-
-                end = memchr(l, '\n', (size_t)(p + n - l));
-                end = end ? end : p + n;
-                number++;
-                (void)nb_fmt(where, sizeof(where), "%.*s:%zu", (int)nb_utf8_prefix(path, 200), path,
-                             number);
-                const char *odd = conda_line_odd(l, (size_t)(end - l));
-                if (odd) {
-                        nb_auto_free char *shown = nb_strndup(l, (size_t)(end - l));
-                        return shown ? reading_refuse(where, shown, err, "%s", odd)
-                                     : no_memory(err);
-                }
-                skip = strspn(l, " \t");
-                if (l + skip >= end || l[skip] != '-' ||
-                    (l[skip + 1] != ' ' && l[skip + 1] != '\t'))
-                        continue;
-                skip += 1 + strspn(l + skip + 1, " \t\"'");
-                len = l + skip < end ? (size_t)(end - l) - skip : 0;
-                while (len > 0 && strchr(" \t\r\"'", l[skip + len - 1]))
-                        len--;
-                nb_auto_free char *item = nb_strndup(l + skip, len);
-                char *comment = item ? strstr(item, " #") : NULL;
-                if (!item)
-                        return no_memory(err);
-                if (comment)
-                        *comment = '\0';
-                int r = conda_item(s, where, item, err);
-                if (r < 0)
-                        return r;
-        }
+        (void)dir;
+        if (r < 0)
+                return r;
         s->e.conda = nb_strndup(p, n);
         return s->e.conda ? 1 : no_memory(err);
 }

@@ -7,6 +7,7 @@
 #include <nbcid/clock.h>
 #include <nbcid/fs.h>
 #include <nbcid/notebook.h>
+#include <nbcid/notebook_environment.h>
 
 #include "env-priv.h"
 
@@ -223,6 +224,17 @@ static int take_environment(const struct env_context *c, struct env *e, enum run
         return e->dir && e->kernel_python ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 
+/* A file of requirements may come from anywhere.  pip reads files that they name, and
+ * shows what is in them. */
+static int hold(const struct runner_opts *o, struct nb_environment *want, struct nb_err *err)
+{
+        const char *slash = o->environment ? strrchr(o->environment, '/') : NULL;
+
+        return o->environment
+                       ? environment_hold(slash ? slash + 1 : o->environment, o->allow, want, err)
+                       : 0;
+}
+
 int env_prepare(const struct env_context *c, struct env *ret, enum run_class *ret_class,
                 struct nb_err *err)
 {
@@ -232,8 +244,10 @@ int env_prepare(const struct env_context *c, struct env *ret, enum run_class *re
 
         e.want = ret->want;
         ret->want = (struct nb_environment){0};
-        r = choose_image(c, &e, err);
-        if (r == -NB_E_INVALID)
+        r = hold(c->opts, &e.want, err);
+        if (r == 0)
+                r = choose_image(c, &e, err);
+        if (r == -NB_E_INVALID || r == -NB_E_LIMIT)
                 *ret_class = CLASS_ENVIRONMENT;
         if (r == 0 && (w->requirements || w->conda || w->python)) {
                 r = env_python_find(c, w->python, &e.python, err);

@@ -406,7 +406,7 @@ def requirements_that_cannot_be_met_fail_with_pip_s_line():
                bad) as index, Store() as store:
         refused(store, index, 'colour==9', 'colour==9', 'from versions: 1.0, 2.0')
         refused(store, index, 'nothing-of-this-name', 'nothing-of-this-name')
-        refused(store, index, 'colour ==== 1', 'nvalid requirement')
+        refused(store, index, 'colour~=1', 'nvalid requirement')
         refused(store, index, 'needs_one\nneeds_two', 'needs', 'conflicting dependencies')
         refused(store, index, 'broken==1.0', 'broken')
 
@@ -468,6 +468,47 @@ def environments_that_are_no_json_are_our_fault():
             f.flush()
             with Run(notebook('print(1)'), '--environment', f.name) as r:
                 r.ended('infrastructure', 3)
+
+
+@TESTS.test
+def requirements_of_a_file_are_held_against_the_policy():
+    cases = (({'requirements': '-r /etc/passwd\n'}, '-r /etc/passwd', 'write their lines'),
+             ({'requirements': 'a\n-c /etc/passwd\n'}, 'requirements:2', 'write their lines'),
+             ({'requirements': '-e .\n'}, '-e .', '--allow editable'),
+             ({'requirements': 'a @ file:///etc\n'}, 'file:///etc', '--allow file'),
+             ({'requirements': 'a @ git+https://x.example/a'}, 'git+https', '--allow vcs'),
+             ({'requirements': 'a ==== 1'}, 'requirements:1', 'one requirement a line'),
+             ({'requirements': '--index-url https://x.example/'}, '--index-url', '--allow index'),
+             ({'requirements': '', 'constraints': '-r /etc/passwd'}, 'constraints:1', '-r /etc'),
+             ({'requirements': '', 'constraints': '--pre'}, 'constraints', 'options'),
+             ({'conda': 'dependencies:\n- pip:\n  - -r /etc/passwd\n'}, 'conda:3', 'refused'))
+    with Store() as store:
+        for environment, *said in cases:
+            with store.run(None, 'print(1)', **environment) as r:
+                reason = r.ended('environment', 1)['reason']
+                assert 'environment-' in reason and 'root:' not in reason + r.log(), reason
+                assert all(s in reason for s in said), (environment, reason)
+                assert of_run(r, 'environment.log.txt') is None
+        for kinds in (('all',), ('vcs', 'url,file')):
+            allow = [word for k in kinds for word in ('--allow', k)]
+            with store.run(None, 'print(1)', *allow) as r:
+                assert r.wait().status == 2 and 'none of vcs, url' in r.stderr(), r.stderr()
+
+
+@TESTS.test
+def a_file_may_do_what_is_allowed_by_hand():
+    with Index() as index, Store() as store:
+        here = f'--index-url {index.url}\ncolour==1.0\n'
+        with store.run('http://127.0.0.1:9', IMPORT, '--allow', 'vcs', '--allow', 'index',
+                       requirements=here) as r:
+            r.ended('passed', 0)
+            assert r.text(0) == '1.0\n'
+        there = f'colour @ {index.url[:-6]}file/colour/colour-2.0-py3-none-any.whl\n'
+        with store.run(index, IMPORT, '--allow', 'url', requirements=there) as r:
+            r.ended('passed', 0)
+            assert r.text(0) == '2.0\n'
+        with store.run(index, IMPORT, '--allow', 'index', requirements='-r /etc/passwd') as r:
+            assert '-r /etc/passwd' in r.ended('environment', 1)['reason']
 
 
 # ---- kernels ----
@@ -896,7 +937,7 @@ def uv_of_the_real_index_fails_by_the_same_classes():
                ) as index, Store() as store:
         refused(store, index, 'colour==9', 'colour==9', options=uv)
         refused(store, index, 'nothing-of-this-name', 'nothing-of-this-name', options=uv)
-        refused(store, index, 'colour ==== 1', options=uv)
+        refused(store, index, 'colour~=1', options=uv)
         refused(store, index, 'needs_one\nneeds_two', 'needs', options=uv)
         index.mode = 503
         refused(store, index, 'colour', cls='infrastructure', code=3, options=uv)

@@ -119,6 +119,49 @@ TEST(urls_have_one_spelling_around_them)
         }
 }
 
+TEST(an_environment_from_elsewhere_is_held_against_the_policy)
+{
+        static const struct {
+                const char *requirements, *constraints, *conda;
+                unsigned bits; /* with which it is fine; ~0u: never */
+                const char *said;
+        } rows[] = {
+                {"Numpy == 1\n", "a<2", NULL, 0, NULL},
+                {"", "", "dependencies:\n- numpy\n", 0, NULL},
+                {"a\n-r /etc/passwd", NULL, NULL, ~0u,
+                 "x.json requirements:2: \"-r /etc/passwd\" is refused"},
+                {NULL, "a\n-c /etc/passwd", NULL, ~0u, "x.json constraints:2: "},
+                {"", "--pre", NULL, ~0u, "x.json constraints: hold options"},
+                {"a @ git+https://a.example/b", NULL, NULL, REQUIREMENTS_VCS, "--allow vcs"},
+                {NULL, "a @ https://a.example/b", NULL, REQUIREMENTS_URL, "--allow url"},
+                {"a @ file:///b", NULL, NULL, REQUIREMENTS_FILE, "--allow file"},
+                {"-i https://a.example/", NULL, NULL, REQUIREMENTS_INDEX, "--allow index"},
+                {"-e git+https://a.example/b", NULL, NULL, REQUIREMENTS_EDITABLE | REQUIREMENTS_VCS,
+                 "--allow editable"},
+                {NULL, NULL, "dependencies:\n- pip:\n  - -r x\n", ~0u, "x.json conda:3: "},
+                {NULL, NULL, "dependencies:\n- pip:\n  - git+https://a.example/b\n",
+                 REQUIREMENTS_VCS, "x.json conda:3: "},
+        };
+
+        for (size_t i = 0; i < NB_ARRAY_SIZE(rows); i++)
+                for (unsigned allow = 0; allow <= ALL; allow++) {
+                        NB_CLEANUP(nb_environment_done)
+                        struct nb_environment e = {.requirements = nb_strdup(rows[i].requirements),
+                                                   .constraints = nb_strdup(rows[i].constraints),
+                                                   .conda = nb_strdup(rows[i].conda)};
+                        struct nb_err err = {0};
+                        int r = environment_hold("x.json", allow, &e, &err);
+
+                        CHECK_INT(r, rows[i].bits & ~allow ? -NB_E_INVALID : 0);
+                        if (allow == 0 && rows[i].said)
+                                CHECK(strstr(err.msg, rows[i].said));
+                        if (i == 0) {
+                                CHECK_STR(e.requirements, "numpy==1\n");
+                                CHECK_STR(e.constraints, "a<2\n");
+                        }
+                }
+}
+
 TEST(what_is_not_allowed_is_refused_by_name)
 {
         static const struct {
