@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <nbcid/check.h>
 #include <nbcid/log.h>
 #include <nbcid/notebook_environment.h>
 #include <nbcid/num.h>
@@ -58,7 +59,7 @@ static void run_help(FILE *f)
               "      --events-fd N        write events there too, one JSON object a line\n"
               "      --language NAME      choose a kernel of this language if NAME is missing\n"
               "      --cgroup DIR         delegated cgroup v2 directory for limits\n"
-              "  -q, --quiet              no progress on standard error\n"
+              "  -q, --quiet              no progress and no warnings on standard error\n"
               "\n"
               "Exit status: 0 passed, 1 the notebook failed, 2 wrong usage, 3 infrastructure.\n",
               f);
@@ -263,6 +264,26 @@ static int take_parameter(struct given *g, int opt, int argc, char **argv, struc
         return parameters_set(&g->one_by_one, name, optind < argc ? argv[optind++] : NULL, err);
 }
 
+/* A name that is misspelt would change nothing, without a word.  What is wrong with the
+ * notebook otherwise, the run says. */
+static void warn_of_unknown(const struct runner_opts *o)
+{
+        NB_CLEANUP(findings_done) struct findings found = {.max = CHECK_FINDINGS_MAX};
+        nb_auto_free char *path = o->workspace && o->notebook[0] != '/'
+                                          ? nb_asprintf("%s/%s", o->workspace, o->notebook)
+                                          : nb_strdup(o->notebook);
+        struct nb_err err;
+
+        if (!path || parameters_unknown(o->parameters, path, &found, &err) < 0)
+                return;
+        for (size_t i = 0; i < found.n; i++)
+                if (nb_streq(found.v[i].rule, "parameters_unknown"))
+                        fprintf(stderr,
+                                "%s: cell %lld: warning: %s; mend its name, or give it a default "
+                                "there\n",
+                                o->notebook, (long long)found.v[i].cell, found.v[i].message);
+}
+
 /* "dir/train.ipynb" -> "dir/train.executed.ipynb"; owned. */
 static char *default_output(const char *notebook)
 {
@@ -327,6 +348,8 @@ int cmd_run(int argc, char **argv)
                 return EXIT_USAGE;
         }
         o.parameters = given.file;
+        if (o.parameters && !o.quiet)
+                warn_of_unknown(&o);
         if (!o.environments)
                 o.environments = environments = default_environments();
         if (!o.output && !o.run_dir)

@@ -8,6 +8,9 @@
 
 #include "check-priv.h"
 
+#define SHOWN_MAX 20 /* names that a cell has, in a message */
+#define SHOWN_BYTES 100
+
 static bool is_name(char c)
 {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -65,11 +68,14 @@ struct declared {
                 bool assigned;
         } * v;
         size_t n;
+        struct nb_strv there; /* what the cell assigns, for people: a few, none twice */
+        bool more, nomem;
 };
 
 static void declared_done(struct declared *d)
 {
         free(d->v);
+        nb_strv_done(&d->there);
 }
 
 static int by_name(const void *a, const void *b)
@@ -95,6 +101,23 @@ static struct declared_name *find_name(const struct declared *d, const char *s, 
         return NULL;
 }
 
+/* The cell assigns s, of n bytes. */
+static void see_name(struct declared *d, const char *s, size_t n)
+{
+        struct declared_name *known = find_name(d, s, n);
+        nb_auto_free char *name = NULL;
+
+        if (known)
+                known->assigned = true;
+        if (d->there.n == SHOWN_MAX || n > SHOWN_BYTES) {
+                d->more = true;
+                return;
+        }
+        name = nb_strndup(s, n);
+        d->nomem = !name || (!nb_strv_has(&d->there, name) && nb_strv_add(&d->there, name) < 0) ||
+                   d->nomem;
+}
+
 /* Mark what the line (of n bytes) assigns: name = ..., a, name = ..., name: int
  * = ..., name <- ... */
 static void see_line(struct declared *d, const char *s, size_t n)
@@ -117,12 +140,9 @@ static void see_line(struct declared *d, const char *s, size_t n)
         if (!is_assigned(s + i, n - i))
                 return;
         for (size_t at = begin; at < i; at += len ? len : 1) {
-                struct declared_name *known;
-
                 len = name_len(s + at, i - at);
-                known = len ? find_name(d, s + at, len) : NULL;
-                if (known)
-                        known->assigned = true;
+                if (len)
+                        see_name(d, s + at, len);
         }
 }
 
@@ -142,6 +162,21 @@ static void see_cell(struct declared *d, const struct notebook_cell *c)
         }
 }
 
+/* Owned, NULL when memory is out. */
+static char *unknown_text(const struct declared *d, const char *name)
+{
+        nb_auto_buf b = NB_BUF(SHOWN_MAX * (SHOWN_BYTES + 2) + 1024);
+
+        nb_buf_printf(&b, "parameter \"%.*s\" is set, and this cell does not assign it",
+                      (int)nb_utf8_prefix(name, SHOWN_BYTES), name);
+        for (size_t i = 0; i < d->there.n; i++)
+                nb_buf_printf(&b, "%s%s", i ? ", " : "; it assigns: ", d->there.v[i]);
+        if (d->there.n > 0 && d->more)
+                nb_buf_puts(&b, ", and more");
+        /* names are any letters that are not ASCII, and what looks like them */
+        return b.failed ? NULL : nb_utf8_clean(nb_buf_str(&b), b.len, true);
+}
+
 static int check_names(struct checking *k, int64_t cell, struct nb_err *err)
 {
         const char *const *names = k->job->parameters;
@@ -157,13 +192,12 @@ static int check_names(struct checking *k, int64_t cell, struct nb_err *err)
                 d.v[i] = (struct declared_name){.name = names[i]};
         qsort(d.v, d.n, sizeof(*d.v), by_name);
         see_cell(&d, &k->source.cells[cell - 1]);
+        if (d.nomem)
+                return nb_fail(err, NB_E_NOMEM, "no memory to check parameters");
         for (; r == 0 && *names; names++)
                 if (!find_name(&d, *names, strlen(*names))->assigned)
                         r = found_in_cell(k, k->levels->parameters_unknown, "parameters_unknown",
-                                          cell, 0, 0,
-                                          nb_asprintf("parameter \"%.100s\" is declared, and this "
-                                                      "cell does not assign it",
-                                                      *names),
+                                          cell, 0, 0, unknown_text(&d, *names),
                                           "give it a default in the cell, or mend its name in "
                                           ".nbcid.toml",
                                           err);

@@ -359,6 +359,18 @@ def without_a_cell_for_them_they_go_to_the_top():
 
 
 @TESTS.test
+def a_name_that_the_tagged_cell_does_not_know_is_a_warning():
+    with Folder() as f:
+        nb = notebook(('1',), ('x = 1\nfirst, rate = 2, .5\nx = 3', 'parameters'), ('print(x)',))
+        out, _, _, err = run(f, nb, '-p', 'nope', '5', '-p', 'x', '7')
+        line, = [text for text in err.splitlines() if 'warning' in text]
+        assert output(out, 3) == '7\n' and line.startswith('sub/nb.ipynb: cell 2: '), err
+        assert '"nope"' in line and 'it assigns: x, first, rate; ' in line, line
+        assert 'warning' not in run(f, nb, '-p', 'rate', '1')[3]
+        assert 'warning' not in run(f, nb, '-q', '-p', 'nope', '1')[3]
+
+
+@TESTS.test
 def what_does_not_fit_is_the_notebooks_failure():
     with Folder() as f:
         nb = notebook(('', 'parameters'))

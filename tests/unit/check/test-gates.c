@@ -166,6 +166,36 @@ TEST(parameters_need_a_cell_that_knows_them)
         gate_expect(gate(), NOTEBOOK(CODE("1"), ""), &job, "");
 }
 
+TEST(an_unknown_parameter_is_told_with_those_there_are)
+{
+        static const char *const names[] = {"beta", "nope", NULL};
+        static const struct repo_check levels = {.parameters_unknown = CHECK_WARN};
+        const struct check_job job = {.levels = &levels, .parameters = names};
+        nb_auto_buf source = NB_BUF(4096);
+        nb_auto_free char *text = NULL;
+        struct findings f;
+
+        gate_check(gate(),
+                   NOTEBOOK(TAGGED("parameters", "alpha, beta = 1, 2\\nalpha = 3; g = 1\\nh"), ""),
+                   &job, &f);
+        CHECK_INT(f.n, 1);
+        CHECK_STR(f.v[0].message,
+                  "parameter \"nope\" is set, and this cell does not assign it; it assigns: "
+                  "alpha, beta, g");
+        findings_done(&f);
+        gate_check(gate(), NOTEBOOK(TAGGED("parameters", "pass"), ""), &job, &f);
+        CHECK_INT(f.n, 2);
+        CHECK_STR(f.v[1].message, "parameter \"nope\" is set, and this cell does not assign it");
+        findings_done(&f);
+        for (int i = 0; i < 30; i++)
+                nb_buf_printf(&source, "v%d = 1\\n", i);
+        text = nb_asprintf(NOTEBOOK(TAGGED("parameters", "%sbeta = 1"), ""), nb_buf_str(&source));
+        gate_check(gate(), text, &job, &f);
+        CHECK_INT(f.n, 1);
+        CHECK(strstr(f.v[0].message, "v0, v1, v2") && strstr(f.v[0].message, "v19, and more"));
+        findings_done(&f);
+}
+
 TEST(what_is_no_notebook_is_an_error_whatever_the_level)
 {
         struct findings f;
