@@ -15,6 +15,7 @@
 
 #include <nbcid/crypto.h>
 #include <nbcid/fs.h>
+#include <nbcid/json.h>
 #include <nbcid/log.h>
 #include <nbcid/num.h>
 #include <nbcid/store.h>
@@ -414,4 +415,56 @@ static void site_artifact(struct site *s, int64_t build, int64_t job, const char
         CHECK_OK(nb_mkdirs(s->state_fd, dir, 0700, &err), &err);
         file = nb_asprintf("%s/%s", dir, name);
         CHECK_OK(nb_write_file(s->state_fd, file, text, strlen(text), 0600, false, &err), &err);
+}
+
+/* ---- how runs ended ---- */
+
+__attribute__((unused)) static char ename[] = "ValueError", evalue[] = "<b>shapes</b> (3,) & (4,)";
+__attribute__((unused)) static const struct run_result failed = {.class = CLASS_CELL_ERROR,
+                                                                 .cell = 7,
+                                                                 .ename = ename,
+                                                                 .evalue = evalue,
+                                                                 .cells = 9,
+                                                                 .cells_done = 7,
+                                                                 .wall_us = 3400000};
+__attribute__((unused)) static const struct run_result passed = {
+        .class = CLASS_PASSED, .cells = 9, .cells_done = 9, .wall_us = 1000000};
+
+/* ---- answers ---- */
+
+#define BEARER "Authorization: Bearer " TOKEN "\r\n"
+
+static struct nb_json_tree *json_of(const struct answer *a)
+{
+        static const struct nb_json_limits limits = {.bytes = 1 << 24, .depth = 16};
+        struct nb_json_tree *t = NULL;
+        struct nb_err err;
+
+        CHECK_OK(nb_json_read(a->body, a->n_body, &limits, &t, NULL, &err), &err);
+        return t;
+}
+
+static int64_t int_at(const struct nb_json *v, const char *key)
+{
+        int64_t n = 0;
+
+        CHECK(nb_json_int(nb_json_get(v, key), &n));
+        return n;
+}
+
+static void check_status(struct site *s, const char *method, const char *path, const char *headers,
+                         int status)
+{
+        struct answer a = ask(s, method, path, headers);
+
+        if (a.status != status)
+                FAIL("%s %s: %d, not %d: %s", method, path, a.status, status, a.body);
+        CHECK_STR(answer_header(&a, "X-Content-Type-Options"), "nosniff");
+        CHECK_STR(answer_header(&a, "Referrer-Policy"), "no-referrer");
+        CHECK_STR(answer_header(&a, "X-Frame-Options"), "DENY");
+        CHECK(answer_header(&a, "Content-Security-Policy"));
+        CHECK(answer_header(&a, "Cache-Control"));
+        if (status >= 400 && !nb_starts_with(answer_header(&a, "Content-Type"), "text/"))
+                CHECK_STR(answer_header(&a, "Content-Type"), "application/problem+json");
+        answer_done(&a);
 }
