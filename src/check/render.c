@@ -46,35 +46,32 @@ static void put_name(struct nb_buf *b, const char *name)
         put_clean(b, name);
 }
 
-/* Where it is in the JSON, which says more than the line of a file that is one line. */
-static void put_json_place(struct nb_buf *b, const struct finding *f)
+/* "train.ipynb:41:9: ", which editors jump to, or as much of it as is known. */
+static void put_file_place(struct nb_buf *b, const char *name, const struct finding *f)
 {
-        if (f->cell > 0)
-                (void)nb_buf_printf(b, "cell %lld (line %zu column %zu of the file, ",
-                                    (long long)f->cell, f->line, f->column);
-        else
-                (void)nb_buf_printf(b, "line %zu column %zu (", f->line, f->column);
-        put_clean(b, f->path);
-        (void)nb_buf_puts(b, "): ");
+        put_name(b, name);
+        if (f->line > 0)
+                (void)nb_buf_printf(b, ":%zu", f->line);
+        if (f->line > 0 && f->column > 0)
+                (void)nb_buf_printf(b, ":%zu", f->column);
+        (void)nb_buf_putc(b, ':');
 }
 
-/* "cell 3 line 2 (line 41 of the file): " or what is known of that. */
+/* "cell 3 line 2: ", or "cell 3, cells[2].outputs: ": a file may be one line. */
 static void put_place(struct nb_buf *b, const struct finding *f)
 {
-        if (f->path && *f->path && f->line > 0) {
-                put_json_place(b, f);
-                return;
-        }
-        if (f->cell > 0) {
+        const bool path = f->path && *f->path;
+
+        if (f->cell > 0)
                 (void)nb_buf_printf(b, "cell %lld", (long long)f->cell);
-                if (f->cell_line > 0)
-                        (void)nb_buf_printf(b, " line %zu", f->cell_line);
-                if (f->line > 0)
-                        (void)nb_buf_printf(b, " (line %zu of the file)", f->line);
+        if (f->cell > 0 && f->cell_line > 0)
+                (void)nb_buf_printf(b, " line %zu", f->cell_line);
+        if (f->cell > 0 && path)
+                (void)nb_buf_puts(b, ", ");
+        if (path)
+                put_clean(b, f->path);
+        if (f->cell > 0 || path)
                 (void)nb_buf_puts(b, ": ");
-        } else if (f->line > 0) {
-                (void)nb_buf_printf(b, "line %zu column %zu: ", f->line, f->column);
-        }
 }
 
 /* Below the column, counted in characters; tabs stay tabs, so that it stands
@@ -105,8 +102,8 @@ void check_render_human(const char *name, const struct findings *f, bool colour,
                 const char *on = !colour ? "" : x->severity == FINDING_ERROR ? RED : YELLOW;
 
                 (void)nb_buf_puts(ret, bold);
-                put_name(ret, name);
-                (void)nb_buf_printf(ret, ":%s ", off);
+                put_file_place(ret, name, x);
+                (void)nb_buf_printf(ret, "%s ", off);
                 put_place(ret, x);
                 (void)nb_buf_printf(ret, "%s%s[%s]:%s ", on, finding_severity_name(x->severity),
                                     x->rule, off);
