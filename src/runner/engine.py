@@ -12,6 +12,7 @@ import math
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -19,6 +20,7 @@ import traceback
 EVENTS_FD = 3
 SAVE_EVERY = 1.0  # seconds between saves while cells end; more when saving is slow
 START_TIMEOUT = 60
+STARTS = 3  # when others take the kernel's ports
 ASK_TIMEOUT = 60  # until an image has said which kernels it has
 ASK_MAX = 1024 * 1024  # bytes of its answer
 IOPUB_TIMEOUT = 300
@@ -79,6 +81,19 @@ def finite(value):
     if isinstance(value, list):
         return [finite(v) for v in value]
     return value
+
+
+def port_was_taken(km):
+    """Does somebody else listen where this kernel, which is gone, was to?  jupyter_client chooses
+    free ports some time before the kernel takes them, and kernels that start at once may meet."""
+    for name in ('shell_port', 'iopub_port', 'stdin_port', 'hb_port', 'control_port'):
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((km.ip, getattr(km, name)))
+            except OSError:
+                return True
+    return False
 
 
 class Engine(NotebookClient):
@@ -517,6 +532,14 @@ class Run:
             return {'class': 'kernel_start', 'reason': one_line(e)}
         if not kernel:
             return {'class': 'no_kernel', 'reason': why}
+        for left in reversed(range(STARTS)):
+            end, again = await self.execute_in(kernels, kernel)
+            if not (again and left) or self.stopping:
+                return end
+            print('another process took a port of the kernel; it is started again', flush=True)
+
+    async def execute_in(self, kernels, kernel):
+        """The fields of engine_end, unless they are told; and whether to try once more."""
         execution = self.nb.metadata.get('execution', {})
         allow = bool(execution.get('allow_errors')) if isinstance(execution, dict) else False
         limit = self.spec.get('cell_timeout') or None
@@ -524,26 +547,25 @@ class Run:
             self.nb, self.spec.get('max_output') or 0, kernel_name=kernel,
             timeout_func=lambda cell: limit, startup_timeout=START_TIMEOUT,
             iopub_timeout=IOPUB_TIMEOUT, raise_on_iopub_timeout=True, allow_errors=allow)
+        km = self.client.create_kernel_manager()
         try:
-            self.client.create_kernel_manager()
-            self.client.km.kernel_spec_manager = kernels
+            km.kernel_spec_manager = kernels
             if kernels.container:  # where the container sees it too
-                self.client.km.connection_file = os.path.join(
-                    os.environ['JUPYTER_RUNTIME_DIR'], 'kernel.json')
-            self.client.km.context.setsockopt(zmq.RCVHWM, 0)  # a flood must not be cut
+                km.connection_file = os.path.join(os.environ['JUPYTER_RUNTIME_DIR'], 'kernel.json')
+            km.context.setsockopt(zmq.RCVHWM, 0)  # a flood must not be cut
             async with self.client.async_setup_kernel(cwd=self.spec['cwd']):
                 msg = await self.client.async_wait_for_reply(self.client.kc.kernel_info())
                 self.nb.metadata['language_info'] = msg['content']['language_info']
                 self.started = True
                 emit('kernel_ready', kernel=kernel)
                 await self.run_in_kernel()
-                return None
+                return None, False
         except Exception as e:
             if self.started:
                 raise
             traceback.print_exc()
             return {'class': 'kernel_start',
-                    'reason': f'kernel "{kernel}" did not start: {one_line(e)}'}
+                    'reason': f'kernel "{kernel}" did not start: {one_line(e)}'}, port_was_taken(km)
 
 
 def main():

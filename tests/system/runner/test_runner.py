@@ -308,6 +308,34 @@ def a_kernel_that_does_not_start_is_told():
                     assert 'its own words' in r.log()
 
 
+TAKE_PORT = """
+import json, os, socket, subprocess, sys
+mark, connection = sys.argv[1:]
+times = open(mark).read() if os.path.exists(mark) else ''
+open(mark, 'w').write(times + '.')
+if len(times) < int(os.environ.get('TIMES', 1)):
+    s = socket.create_server(('127.0.0.1', json.load(open(connection))['iopub_port']))
+    subprocess.Popen(['sleep', '60'], pass_fds=[s.fileno()], stdout=subprocess.DEVNULL,
+                     stderr=subprocess.DEVNULL, start_new_session=True)
+    sys.exit('zmq.error.ZMQError: Address already in use')
+os.execv('/usr/bin/python3', ['python3', '-m', 'ipykernel_launcher', '-f', connection])
+"""
+
+
+@TESTS.test
+def a_kernel_whose_port_was_taken_is_started_again():
+    for times, cls, status in (2, 'passed', 0), (3, 'kernel_start', 3):
+        with tempfile.TemporaryDirectory() as d, \
+                Run(notebook('print(6 * 7)', kernel='broken', language='broken'), sandbox='none',
+                    python=fake_prefix(d, ['env', f'TIMES={times}', PYTHON, '-c', TAKE_PORT,
+                                           f'{d}/mark', '{connection_file}'])) as r:
+            r.ended(cls, status)
+            with open(f'{d}/mark', encoding='ascii') as f:
+                assert f.read() == '...'
+            assert r.log().count('it is started again') == 2
+            assert cls != 'passed' or r.text(0) == '42\n'
+
+
 @TESTS.test
 def a_kernel_that_ignores_everything_is_ended():
     source = ('import signal\nfor s in (signal.SIGINT, signal.SIGTERM): '
