@@ -375,7 +375,8 @@ class Run:
         by_name = {name.lower(): name for name in reversed(specs)}
         if wanted.lower() in by_name:
             return by_name[wanted.lower()], None
-        wanted = f'there is no kernel "{one_line(wanted, 80)}"' if wanted else 'the notebook names no kernel'
+        wanted = f'there is no kernel "{one_line(wanted, 80)}"' if wanted else \
+            'the notebook names no kernel'
         for name in sorted(specs):
             if language and specs[name].language.lower() == language.lower():
                 print(f'{wanted}; using "{name}", which is for {one_line(language, 80)}')
