@@ -235,7 +235,8 @@ def phase_asan():
         return
     env = {**SANITIZER_ENV, "NBCID_TEST_SLOW": "3"}
     with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as out:
-        far = subprocess.Popen([sys.executable, "-B", "tests/fakes/google_fake/environment.py",
+        # meson's python3, whose environment the suite "google" has made
+        far = subprocess.Popen(["python3", "-B", "tests/fakes/google_fake/environment.py",
                                 "tests/system/test_vertex.py", f"{build}/daemon/nbcid",
                                 *FAR_SCENARIOS], cwd=ROOT, env={**os.environ, **env},
                                stdout=out, stderr=subprocess.STDOUT)

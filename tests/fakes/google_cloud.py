@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A strict stand-in for Google Cloud: tokens, Cloud Storage, Vertex AI custom jobs, Logging.
 
-    build/google-venv/bin/python tests/fakes/google_cloud.py --directory DIR [--stdin]
+    tests/fakes/google_fake/environment.py tests/fakes/google_cloud.py --directory DIR [--stdin]
 
 prints "port N" when it serves, and has put credential files into DIR by then.  What it refuses,
 what of that is documented, and its control API: tests/fakes/google_fake/README.md.

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """environment.py [--directory DIR] [SCRIPT [ARGUMENT...]]
 
-Makes the virtual environment with Google's own Python packages, when it is not there or its
-requirements have changed, and runs SCRIPT with its interpreter.  DIR is build/google-venv of the
-source tree unless given.  This needs the Python package index, once; nothing else here needs it.
+Makes the virtual environment with Google's own Python packages, when it is not there, and runs
+SCRIPT with its interpreter.  Unless given, DIR is one in build/ of the source tree for each
+requirements and interpreter, as another's may be in use.  This needs the Python package index,
+once; nothing else here needs it.
 
 Exit status: that of SCRIPT; when the packages cannot be had 77 (skipped), in CI 1.
 """
@@ -66,7 +67,8 @@ def ensure(directory):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[1])
-    p.add_argument("--directory", default=os.path.join(ROOT, "build", "google-venv"))
+    p.add_argument("--directory",
+                   default=os.path.join(ROOT, "build", f"google-venv-{wanted()[:12]}"))
     p.add_argument("script", nargs=argparse.REMAINDER)
     options = p.parse_args()
     directory = os.path.abspath(options.directory)
