@@ -5,6 +5,7 @@
 Runs with the system's Python, in a process of its own: the stand-in's environment has no kernel.
 Exit status: 0 all cells ran, 1 one did not.  The output is written after each cell.
 """
+import contextlib
 import datetime
 import json
 import os
@@ -65,7 +66,14 @@ def run(notebook, order):
     about = notebook.metadata["papermill"]
     client = NotebookClient(notebook, kernel_name=about["kernel"], timeout=None,
                             resources={"metadata": {"path": order["cwd"]}})
-    with client.setup_kernel():
+    with contextlib.ExitStack() as stack:
+        for left in 2, 1, 0:
+            try:
+                stack.enter_context(client.setup_kernel())
+                break
+            except RuntimeError:  # another kernel that starts now has taken one of its ports
+                if not left:
+                    raise
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":
                 continue
