@@ -12,7 +12,6 @@ import math
 import os
 import re
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -20,7 +19,9 @@ import traceback
 EVENTS_FD = 3
 SAVE_EVERY = 1.0  # seconds between saves while cells end; more when saving is slow
 START_TIMEOUT = 60
-STARTS = 3  # when others take the kernel's ports
+# Of a kernel that dies before it is ready: jupyter_client chooses free ports some time before the
+# kernel takes them, and others that start at the same moment may have them by then.
+STARTS = 3
 ASK_TIMEOUT = 60  # until an image has said which kernels it has
 ASK_MAX = 1024 * 1024  # bytes of its answer
 IOPUB_TIMEOUT = 300
@@ -81,19 +82,6 @@ def finite(value):
     if isinstance(value, list):
         return [finite(v) for v in value]
     return value
-
-
-def port_was_taken(km):
-    """Does somebody else listen where this kernel, which is gone, was to?  jupyter_client chooses
-    free ports some time before the kernel takes them, and kernels that start at once may meet."""
-    for name in ('shell_port', 'iopub_port', 'stdin_port', 'hb_port', 'control_port'):
-        with socket.socket() as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                s.bind((km.ip, getattr(km, name)))
-            except OSError:
-                return True
-    return False
 
 
 class Engine(NotebookClient):
@@ -537,7 +525,7 @@ class Run:
             end, again = await self.execute_in(kernels, kernel)
             if not (again and left) or self.stopping:
                 return end
-            print('another process took a port of the kernel; it is started again', flush=True)
+            print('the kernel died before it was ready; it is started again', flush=True)
 
     async def execute_in(self, kernels, kernel):
         """The fields of engine_end, unless they are told; and whether to try once more."""
@@ -566,7 +554,8 @@ class Run:
                 raise
             traceback.print_exc()
             return {'class': 'kernel_start',
-                    'reason': f'kernel "{kernel}" did not start: {one_line(e)}'}, port_was_taken(km)
+                    'reason': f'kernel "{kernel}" did not start: {one_line(e)}'}, \
+                isinstance(e, RuntimeError) and 'died' in str(e)
 
 
 def main():
