@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #include <nbcid/fs.h>
-#include <nbcid/json.h>
+
+#include "app.h"
 
 #define RULES_FILE ".nbcid.toml"
 #define RULES_BYTES ((size_t)256 << 10)
@@ -123,9 +124,7 @@ static int wanted(struct rules *r, const char *dir, const char *path, struct nb_
 int rules_parameters(const struct rules *r, const char *path, struct nb_strv *ret,
                      struct nb_err *err)
 {
-        NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
         nb_auto_free char *below = NULL, *json = NULL;
-        const char *key;
         int rc;
 
         if (!r->loaded)
@@ -136,15 +135,7 @@ int rules_parameters(const struct rules *r, const char *path, struct nb_strv *re
         rc = repo_config_parameters(&r->config, below, &json, err);
         if (rc < 0 || !json)
                 return rc < 0 ? rc : 0;
-        rc = nb_json_read(json, strlen(json),
-                          &(struct nb_json_limits){.bytes = RULES_BYTES, .depth = 16}, &t, NULL,
-                          err);
-        for (size_t i = 0; rc == 0 && i < nb_json_size(nb_json_root(t)); i++) {
-                (void)nb_json_member(nb_json_root(t), i, &key);
-                if (nb_strv_add(ret, key) < 0)
-                        rc = no_memory(err);
-        }
-        return rc;
+        return parameters_names(json, 16, ret, err);
 }
 
 static int not_skipped(const struct dirent *d)

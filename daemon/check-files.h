@@ -27,8 +27,8 @@ int rules_parameters(const struct rules *r, const char *path, struct nb_strv *re
 /* All notebooks below a directory, sorted, but those in .ipynb_checkpoints and
  * .git, and those that rules leave out; or the file itself, whatever it is.  Each is
  * given to found as soon as it is, which takes the path, also when it fails; that ends it.
- * A directory below that cannot be read is given to refused, and those beside it are
- * looked into. */
+ * What below cannot be read, and a directory whose rules are broken, is given to refused, which
+ * borrows both; what is beside it is looked into. */
 typedef int (*files_found_t)(void *arg, char *path, struct nb_err *err);
 typedef int (*files_refused_t)(void *arg, const char *path, const struct nb_err *why,
                                struct nb_err *err);

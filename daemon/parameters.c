@@ -118,13 +118,13 @@ int parameters_join(char **all, const char *more, struct nb_err *err)
         return more ? merge(all, more, err) : 0;
 }
 
-static int names_of(const char *all, struct nb_strv *ret, struct nb_err *err)
+int parameters_names(const char *all, unsigned depth, struct nb_strv *ret, struct nb_err *err)
 {
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
         int r = nb_json_read(
                 all, strlen(all),
-                &(struct nb_json_limits){.bytes = NOTEBOOK_PARAMETERS_MAX, .depth = 64}, &t, NULL,
-                err);
+                &(struct nb_json_limits){.bytes = NOTEBOOK_PARAMETERS_MAX, .depth = depth}, &t,
+                NULL, err);
         const char *key;
 
         for (size_t i = 0; r == 0 && i < nb_json_size(nb_json_root(t)); i++) {
@@ -142,7 +142,7 @@ int parameters_unknown(const char *all, const char *path, struct findings *ret, 
         NB_CLEANUP(nb_strv_done) struct nb_strv names = {0};
         nb_auto_buf text = NB_BUF(NOTEBOOK_MAX);
         struct check_job job = {.levels = &levels};
-        int r = names_of(all, &names, err);
+        int r = parameters_names(all, 64, &names, err);
 
         job.parameters = (const char *const *)names.v;
         if (r == 0)

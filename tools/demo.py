@@ -406,9 +406,10 @@ class Demo:
         SCREEN.heading("Refused or warned of before anything ran")
         for job in build["jobs"]:
             for finding in job["findings"]:
-                SCREEN.say(f"  {SCREEN.paint(finding['severity'], 'failed')} {job['notebook']} cell "
-                           f"{finding.get('cell', '')} line {finding.get('cell_line', '')} (line "
-                           f"{finding.get('line', '')} of the file): {finding['message']}")
+                SCREEN.say(f"  {SCREEN.paint(finding['severity'], 'failed')} {job['notebook']}:"
+                           f"{finding.get('line', '')}:{finding.get('column', '')}: cell "
+                           f"{finding.get('cell', '')} line {finding.get('cell_line', '')}: "
+                           f"{finding['message']}")
                 if finding.get("text"):
                     SCREEN.say(f"      {finding['text']}")
                     SCREEN.say("      " + " " * (finding.get("cell_column", 1) - 1) + "^")

@@ -2,10 +2,10 @@
 
 /*
  * What is told of a text without yajl: as much of it as is well-formed and needs no
- * decoding, sixteen bytes at a time inside strings.  It explains nothing.  Where it is in
- * doubt it stops behind the last token, and yajl, which is told what is open
- * there, goes on as if it had read it all.  tests/fuzz/fuzz-json.c holds the two to
- * the same events.
+ * decoding, sixteen bytes at a time inside strings and more in long ones
+ * (json-wide.c).  It explains nothing.  Where it is in doubt it stops behind the last
+ * token, and yajl, which is told what is open there, goes on as if it had read it all.
+ * tests/fuzz/fuzz-json.c holds the two to the same events.
  */
 
 #include "json-tell.h"

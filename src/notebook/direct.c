@@ -255,9 +255,8 @@ static const char *kind_text(unsigned kind)
 {
         if (kind == REQUIREMENTS_VCS)
                 return "it is installed from a repository, not from the package index; name a "
-                       "release, or ask the operator for \"vcs\" in [environments] allow (nbcid "
-                       "run: "
-                       "--allow vcs)";
+                       "release, or ask the operator for \"vcs\" in [environments] allow "
+                       "(nbcid run: --allow vcs)";
         if (kind == REQUIREMENTS_URL)
                 return "it is installed from a URL, not from the package index; name a release, or "
                        "ask the operator for \"url\" in [environments] allow (nbcid run: --allow "

@@ -553,9 +553,10 @@ class Run:
             if self.started:
                 raise
             traceback.print_exc()
-            return {'class': 'kernel_start',
-                    'reason': f'kernel "{kernel}" did not start: {one_line(e)}'}, \
-                isinstance(e, RuntimeError) and 'died' in str(e)
+            end = {'class': 'kernel_start',
+                   'reason': f'kernel "{kernel}" did not start: {one_line(e)}'}
+            # jupyter_client has no class of its own for "Kernel died before replying"
+            return end, isinstance(e, RuntimeError) and 'died' in str(e)
 
 
 def main():

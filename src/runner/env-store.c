@@ -206,8 +206,7 @@ int env_store_find(const struct env_store *s, const char *key, struct nb_json_tr
                 return r;
         if (r < 0 || !nb_streq(hash, nb_json_str(nb_json_get(nb_json_root(t), "tree"), NULL))) {
                 nb_log(LOG_WARNING,
-                       "an environment is damaged, or was noted by an older nbcid, and will be "
-                       "built "
+                       "an environment is damaged, or was noted by an older nbcid; it is built "
                        "again",
                        NB_F_STR("environment", key));
                 return 0;

@@ -11,7 +11,6 @@
 
 #include "env-priv.h"
 
-#define NOTEBOOK_MAX ((size_t)512 * 1024 * 1024)
 #define ROUNDS 5 /* of looking again after others */
 #define BUILDS 2 /* for one job: between its first and its use another may have removed it */
 

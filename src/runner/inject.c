@@ -12,7 +12,6 @@
 
 /* In out/, which the sandbox shows. */
 #define INJECTED "out/injected.ipynb"
-#define NOTEBOOK_MAX ((size_t)512 * 1024 * 1024)
 #define AT_THE_TOP \
         "nbcid: no cell is tagged \"parameters\", so that the parameters are set at the top; " \
         "values " \

@@ -9,6 +9,8 @@
 #include <nbcid/sandbox.h>
 #include <nbcid/str.h>
 
+#define NOTEBOOK_MAX ((size_t)512 * 1024 * 1024) /* bytes of one that is read before it runs */
+
 /* Processes from the guard to the engine, both included. */
 #define SANDBOX_CHAIN(sandboxed) ((sandboxed) ? 4U : 2U)
 
