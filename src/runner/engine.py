@@ -19,11 +19,7 @@ import traceback
 EVENTS_FD = 3
 SAVE_EVERY = 1.0  # seconds between saves while cells end; more when saving is slow
 START_TIMEOUT = 60
-# Of a kernel that dies before it is ready: jupyter_client chooses free ports some time before the
-# kernel takes them, and others that start at the same moment may have them by then.
-STARTS = 3
-ASK_TIMEOUT = 60  # until an image has said which kernels it has
-ASK_MAX = 1024 * 1024  # bytes of its answer
+STARTS = 3  # of a kernel that dies before it is ready: another may have taken its port
 IOPUB_TIMEOUT = 300
 REPLY_TIMEOUT = 10  # a kernel that is idle again has answered, or never will
 INTERRUPT_TIMEOUT = 3.0  # how long an interrupted cell may take to end
@@ -33,11 +29,11 @@ ANSI = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 try:
     import nbformat
     import zmq
-    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
     from nbclient import NotebookClient
     from nbclient.exceptions import (CellControlSignal, CellExecutionError, CellTimeoutError,
                                      DeadKernelError)
-    from traitlets import TraitError
+    sys.dont_write_bytecode = True
+    from kernel import Kernels
 except ImportError as e:
     print(f'{sys.executable}: {e}', file=sys.stderr)
     sys.exit(EXIT_NO_NBCLIENT)
@@ -174,117 +170,6 @@ class Engine(NotebookClient):
     def forget_streams(self):
         self.join_streams()
         self.streams.clear()
-
-
-def listed(text):
-    """The kernelspecs that "jupyter kernelspec list --json" printed, perhaps below what the
-    image's entry point had to say; or None."""
-    try:
-        said, _ = json.JSONDecoder().raw_decode(text, ('\n' + text).index('\n{'))
-        return said['kernelspecs'] if isinstance(said['kernelspecs'], dict) else None
-    except (ValueError, KeyError, RecursionError):
-        return None
-
-
-class Kernels(KernelSpecManager):
-    """The kernels that a notebook may have, by name: those of its environment before those of the
-    executor, and only one Python; or what there is in a container. {name: (spec, argv)}"""
-
-    def __init__(self, spec):
-        super().__init__()
-        self.prefix = spec.get('prefix')
-        self.container = spec.get('container') or []
-        self.found = {}
-        if self.container:
-            self.found['python3'] = self.contained('Python 3', 'python', [
-                'python', '-m', 'ipykernel_launcher', '-f', '{connection_file}'], 'message')
-            return
-        if self.prefix:
-            self.look_into_prefix()
-        # Another manager's: it would ask get_kernel_spec() of this one.
-        for name, found in KernelSpecManager().get_all_specs().items():
-            there = KernelSpec(resource_dir=found['resource_dir'], **found['spec'])
-            if not self.prefix or there.language.lower() != 'python':
-                self.found.setdefault(name, there)
-
-    def contained(self, display_name, language, argv, interrupt_mode, env=(), resource_dir=''):
-        """A kernel in the container. One that can be told to interrupt by a message is, since a
-        signal to podman reaches the kernel only where podman passes signals on."""
-        *podman, end, image = self.container
-        return KernelSpec(display_name=display_name, language=language, resource_dir=resource_dir,
-                          interrupt_mode=interrupt_mode,
-                          argv=[*podman, *(f'--env={e}' for e in env), end, image, *argv])
-
-    async def ask_image(self):
-        """Have what the image's own jupyter names instead of the Python that most images have; it
-        costs the start of a container. Without an answer there is that Python, and R. Says in
-        words what the kernels are then."""
-        process = await asyncio.create_subprocess_exec(
-            *self.container, 'jupyter', 'kernelspec', 'list', '--json',
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
-        try:
-            text = await asyncio.wait_for(self.answer(process), ASK_TIMEOUT)
-        except asyncio.TimeoutError:
-            process.kill()  # the runner removes the container
-            raise TimeoutError(f'the image did not say within {ASK_TIMEOUT} s which kernels it '
-                               'has') from None
-        there = listed(text) if process.returncode == 0 else None
-        if there is not None:
-            found = {name: self.named(said) for name, said in there.items()}
-            self.found = {name: spec for name, spec in found.items() if spec}
-            return 'the image has'
-        self.found['ir'] = self.contained('R', 'R', [
-            'R', '--slave', '-e', 'IRkernel::main()', '--args', '{connection_file}'], 'signal')
-        return ('the image does not say which it has ("jupyter kernelspec list" ended in it with '
-                f'status {process.returncode}; the log says more), so that it could only be')
-
-    def named(self, said):
-        """A kernel that the image names, or None where the words make no sense."""
-        try:
-            spec = said['spec']
-            argv, language, env = spec['argv'], spec['language'], spec.get('env', {})
-            # Of the other variables only the image knows what they become.
-            env = [f'{k}={v}' for k, v in env.items()
-                   if re.fullmatch(r'[A-Za-z_][A-Za-z0-9_]*', k) and '$' not in v]
-            if not argv or not isinstance(argv, list) or not all(isinstance(w, str) for w in argv):
-                return None
-            mode = ('message' if 'ipykernel_launcher' in argv
-                    else spec.get('interrupt_mode', 'signal'))
-            return self.contained(spec['display_name'], language, argv, mode, env,
-                                  said['resource_dir'])
-        except (KeyError, TypeError, AttributeError, TraitError):
-            return None
-
-    @staticmethod
-    async def answer(process):
-        text = b''
-        while piece := await process.stdout.read(65536):
-            if len(text) < ASK_MAX:  # the rest is read, too, so that it ends
-                text += piece
-        await process.wait()
-        return text.decode(errors='replace')
-
-    def look_into_prefix(self):
-        python = os.path.join(self.prefix, 'bin', 'python')
-        argv = [python, '-m', 'ipykernel_launcher', '-f', '{connection_file}']
-        self.found['python3'] = KernelSpec(display_name='Python 3', language='python', argv=argv)
-        inner = KernelSpecManager(ensure_native_kernel=False)
-        inner.kernel_dirs = [os.path.join(self.prefix, 'share', 'jupyter', 'kernels')]
-        for name, found in inner.get_all_specs().items():
-            there = KernelSpec(resource_dir=found['resource_dir'], **found['spec'])
-            # jupyter_client would put the engine's own interpreter there.
-            if there.argv and re.fullmatch(r'python[0-9.]*', os.path.basename(there.argv[0])):
-                there.argv = [python, *there.argv[1:]]
-            self.found[name] = there
-        for there in self.found.values():
-            path = os.path.join(self.prefix, 'bin') + ':' + os.environ.get('PATH', '')
-            there.env = {**there.env, 'PATH': path, 'VIRTUAL_ENV': self.prefix}
-
-    def get_kernel_spec(self, kernel_name):
-        try:
-            return self.found[kernel_name]
-        except KeyError:
-            raise NoSuchKernel(kernel_name) from None
 
 
 class NotANotebook(Exception):
@@ -538,9 +423,7 @@ class Run:
             iopub_timeout=IOPUB_TIMEOUT, raise_on_iopub_timeout=True, allow_errors=allow)
         km = self.client.create_kernel_manager()
         try:
-            km.kernel_spec_manager = kernels
-            if kernels.container:  # where the container sees it too
-                km.connection_file = os.path.join(os.environ['JUPYTER_RUNTIME_DIR'], 'kernel.json')
+            kernels.arrange(km, kernel)
             km.context.setsockopt(zmq.RCVHWM, 0)  # a flood must not be cut
             async with self.client.async_setup_kernel(cwd=self.spec['cwd']):
                 msg = await self.client.async_wait_for_reply(self.client.kc.kernel_info())

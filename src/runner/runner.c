@@ -204,12 +204,13 @@ static int engine_argv(struct runner *u, struct nb_strv *ret, struct nb_err *err
         nb_auto_free char *home = nb_asprintf("%s/home", u->dir.path);
         nb_auto_free char *tmp = nb_asprintf("%s/tmp", u->dir.path);
         nb_auto_free char *engine = nb_asprintf("%s/engine.py", u->dir.path);
+        nb_auto_free char *kernel = nb_asprintf("%s/kernel.py", u->dir.path);
         nb_auto_free char *spec = nb_asprintf("%s/spec.json", u->dir.path);
         const char *const argv[] = {u->python, engine, spec, NULL};
-        const char *const show[] = {engine, spec, u->env.dir, NULL};
+        const char *const show[] = {engine, kernel, spec, u->env.dir, NULL};
         const char *const write[] = {u->paths.workspace, out, home, NULL};
         NB_CLEANUP(nb_strv_done) struct nb_strv hide = {0};
-        bool ok = out && home && tmp && engine && spec;
+        bool ok = out && home && tmp && engine && kernel && spec;
 
         for (const char *const *h = u->o->hide; h && *h; h++)
                 ok = ok && nb_strv_add(&hide, *h) == 0;

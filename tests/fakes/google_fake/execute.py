@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import sys
+import tempfile
 import time
 
 import nbformat
@@ -67,13 +68,11 @@ def run(notebook, order):
     client = NotebookClient(notebook, kernel_name=about["kernel"], timeout=None,
                             resources={"metadata": {"path": order["cwd"]}})
     with contextlib.ExitStack() as stack:
-        for left in 2, 1, 0:
-            try:
-                stack.enter_context(client.setup_kernel())
-                break
-            except RuntimeError:  # another kernel that starts now has taken one of its ports
-                if not left:
-                    raise
+        manager = client.create_kernel_manager()
+        # Not ports: another kernel that starts at this moment may take one before ours does.
+        manager.transport = "ipc"
+        manager.ip = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "k")
+        stack.enter_context(client.setup_kernel())
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":
                 continue
