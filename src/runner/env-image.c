@@ -9,9 +9,11 @@
  * all jobs, and not in a home: a job's home is its own.
  */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <nbcid/clock.h>
 #include <nbcid/crypto.h>
@@ -21,18 +23,48 @@
 #include "env-priv.h"
 
 #define REMOVE_US (20 * NB_US_PER_S)
+#define RUNROOT_MAX 50 /* podman 4: "the specified runroot is longer than 50 characters" */
+
+/* Where podman keeps what is lost when this host starts anew: beside the images, or, where it finds
+ * that too long, in /tmp.  Nobody can put a directory of ours there. */
+static int runroot(const char *base, char **ret, struct nb_err *err)
+{
+        nb_auto_free char *path = nb_asprintf("%s/containers/run", base);
+        char hex[2 * NB_SHA256_SIZE + 1];
+        uint8_t hash[NB_SHA256_SIZE];
+        struct stat st;
+
+        if (path && strlen(path) > RUNROOT_MAX) {
+                nb_sha256(base, strlen(base), hash);
+                nb_hex(hex, hash, sizeof(hash));
+                free(path);
+                path = nb_asprintf("/tmp/nbcid-%u-%.16s", (unsigned)geteuid(), hex);
+                if (path && mkdir(path, 0700) < 0 && errno != EEXIST)
+                        return nb_fail_errno(err, errno, "%s", path);
+                if (path && (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) ||
+                             st.st_uid != geteuid() || (st.st_mode & 022)))
+                        return nb_fail(err, NB_E_DENIED,
+                                       "%s is not a directory that is ours alone; remove it", path);
+        }
+        if (!path)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
+        *ret = path;
+        path = NULL;
+        return 0;
+}
 
 static int add_podman(const struct env_context *c, const struct env *e, struct nb_strv *v,
                       struct nb_err *err)
 {
         const char *base = c->opts->environments;
-        nb_auto_free char *root = nb_asprintf("--root=%s/containers/storage", base);
-        nb_auto_free char *run = nb_asprintf("--runroot=%s/containers/run", base);
+        nb_auto_free char *run = NULL;
+        int r = runroot(base, &run, err);
 
-        if (!root || !run || nb_strv_add(v, e->podman) < 0 || nb_strv_add(v, root) < 0 ||
-            nb_strv_add(v, run) < 0)
-                return nb_fail(err, NB_E_NOMEM, "out of memory");
-        return 0;
+        if (r == 0 && (nb_strv_add(v, e->podman) < 0 ||
+                       nb_strv_add_take(v, nb_asprintf("--root=%s/containers/storage", base)) < 0 ||
+                       nb_strv_add_take(v, nb_asprintf("--runroot=%s", run)) < 0))
+                r = nb_fail(err, NB_E_NOMEM, "out of memory");
+        return r;
 }
 
 static int step(const struct env_context *c, const struct env *e, const char *const *words,

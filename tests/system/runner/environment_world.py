@@ -133,10 +133,12 @@ class Index:
 class Store:
     """A directory for environments, and the options that name it."""
 
-    def __enter__(self):
+    def __init__(self, name='environments'):
         self.base = tempfile.mkdtemp(prefix='nbcid-test-')
-        self.path = os.path.join(self.base, 'environments')
+        self.path = os.path.join(self.base, name)
         self.n = 0
+
+    def __enter__(self):
         return self
 
     def __exit__(self, *exc):

@@ -113,6 +113,8 @@ def die(text):
     sys.exit(125)
 if not (argv[0].startswith('--root=/') and argv[1].startswith('--runroot=/')):
     die('where is my storage?')
+if len(argv[1]) > len('--runroot=') + 50:
+    die('the specified runroot is longer than 50 characters')
 argv = argv[2:]
 if not set(os.environ) <= {'PATH', 'LANG', 'TERM', 'PYTHONUNBUFFERED', 'NBCID', 'CI', 'HOME',
                            'JUPYTER_RUNTIME_DIR', 'PYDEVD_DISABLE_FILE_VALIDATION', 'LC_CTYPE',
@@ -193,9 +195,10 @@ os.execv(kernel[0], kernel)
 
 
 @contextlib.contextmanager
-def fake_podman():
-    """(store, options, file that notes the calls)"""
-    with Store() as store:
+def fake_podman(name='e'):
+    """(store, options, file that notes the calls); by name short enough for podman's run
+    directory."""
+    with Store(name) as store:
         fake, log = store.base + '/podman', store.base + '/log'
         with open(fake, 'w') as f:
             f.write(FAKE_PODMAN.replace('LOG', repr(log)))
@@ -231,6 +234,9 @@ def an_image_runs_in_a_strict_fake_podman():
             calls = [json.loads(line)[2:] for line in f]
         assert sum(c[:1] == ['pull'] and c[3] == image for c in calls) == 1, calls
         assert [c[0] for c in calls].count('rm') == [c[0] for c in calls].count('run') == 2
+        with open(log) as f:
+            assert {json.loads(line)[1] for line in f} == \
+                {f'--runroot={store.path}/containers/run'}
         assert not os.path.exists('/tmp/nbcid-owned')
         going = 'open("going", "w").close(); import time; time.sleep(600)'
         with store.run(None, ['print("a")', going], *use, image=image) as r:
@@ -238,6 +244,23 @@ def an_image_runs_in_a_strict_fake_podman():
             r.process.terminate()
             r.ended('cancelled', 1)
             assert r.outputs(1)[-1]['ename'] == 'KeyboardInterrupt', r.outputs(1)
+
+
+@TESTS.test
+def podmans_run_directory_in_tmp_is_ours_or_nothing_is_run():
+    with fake_podman('environments') as (store, use, log):
+        with store.run(None, 'print(7)', *use, image='acme/tf') as r:
+            r.ended('passed', 0)
+        with open(log) as f:
+            runroot = json.loads(f.readline())[1].partition('=')[2]
+        assert runroot.startswith(f'/tmp/nbcid-{os.geteuid()}-') and len(runroot) <= 50
+        os.rmdir(runroot)
+        os.symlink(store.base, runroot)
+        with store.run(None, 'print(7)', *use, image='acme/tf') as r:
+            last = r.ended('infrastructure', 3)
+            assert f'{runroot} is not a directory that is ours alone; remove it' in \
+                last['reason'], last
+        os.unlink(runroot)
 
 
 @TESTS.test
