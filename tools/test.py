@@ -53,8 +53,8 @@ NEEDS_OPENAT2 = re.compile(
 NOT_UNDER_VALGRIND = {"base-json-out", "base-num", "test-httpc", "base-spawn",
                       "base-json-secret"}
 # Minutes of kernels, units, payloads and Python, which gcc's build has seen; no more of our C.
-ONCE = {"runner", "runner-limits", "environment", "environment-kinds", "system-environments",
-        "units", "units-boot", "octokit", "oracle-format", "oracle-syntax",
+ONCE = {"runner", "runner-limits", "environment", "environment-kinds", "environment-podman",
+        "system-environments", "units", "units-boot", "octokit", "oracle-format", "oracle-syntax",
         "requirements-as-pip-reads-them", "env", "parameters"}
 # Stories of the daemon's whole life that end with its exit status.
 SCENARIOS = [("test_main_job.py", "the_main_job"), ("test_life.py", "drain_waits_for_jobs")]
