@@ -18,6 +18,7 @@
 #include <nbcid/clock.h>
 #include <nbcid/crypto.h>
 #include <nbcid/fs.h>
+#include <nbcid/log.h>
 #include <nbcid/num.h>
 
 #include "env-priv.h"
@@ -211,14 +212,28 @@ void env_image_end(const struct env_context *c, const struct env *e)
 {
         const char *const words[] = {"rm", "--force",    "--ignore", "--time=0",
                                      "--", e->container, NULL};
+        nb_auto_free char *home = nb_asprintf("%s/home", c->dir->path);
         NB_CLEANUP(env_probe_done) struct env_probe probe = ENV_PROBE_NONE;
         NB_CLEANUP(nb_strv_done) struct nb_strv argv = {0};
         nb_auto_buf said = NB_BUF(64 * 1024);
-        struct nb_err ignored;
-        bool ok = add_podman(c, e, &argv, &ignored) == 0;
+        nb_auto_free char *why = NULL;
+        struct nb_err err;
+        int r = add_podman(c, e, &argv, &err);
 
-        for (size_t i = 0; words[i]; i++)
-                ok = ok && nb_strv_add(&argv, words[i]) == 0;
-        if (ok && env_probe_start((const char *const *)argv.v, &probe, &ignored) == 0)
-                (void)env_probe_finish(&probe, REMOVE_US, &said, &ignored);
+        for (size_t i = 0; r == 0 && words[i]; i++)
+                if (!home || nb_strv_add(&argv, words[i]) < 0)
+                        r = nb_fail(&err, NB_E_NOMEM, "out of memory");
+        if (r == 0)
+                r = env_probe_start((const char *const *)argv.v, home, &probe, &err);
+        if (r == 0)
+                r = env_probe_finish(&probe, REMOVE_US, &said, &err);
+        if (r > 0) {
+                (void)env_judge_pull(nb_buf_str(&said), &why); /* all commands say "Error: ..." */
+                r = nb_fail(&err, NB_E_REMOTE, "podman: %s", why ? why : "it does not say why");
+        }
+        if (r < 0)
+                nb_log_err(LOG_WARNING, &err,
+                           "a container was not removed; \"podman --root=STORAGE rm\" does",
+                           NB_F_STR("container", e->container),
+                           NB_F_STR("storage", argv.n > 1 ? argv.v[1] + strlen("--root=") : ""));
 }

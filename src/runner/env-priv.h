@@ -52,9 +52,11 @@ struct env_probe { /* a small trusted program whose output is wanted */
         int fd;
 };
 #define ENV_PROBE_NONE ((struct env_probe){.fd = -1})
-int env_probe_start(const char *const *argv, struct env_probe *ret, struct nb_err *err);
+/* home: its HOME; NULL: none, and what it says on stderr is not wanted. */
+int env_probe_start(const char *const *argv, const char *home, struct env_probe *ret,
+                    struct nb_err *err);
 /* Wait for its end and append what it said to ret; it is killed after
- * timeout_us. */
+ * timeout_us.  Answers its exit status, or 128 and its signal. */
 int env_probe_finish(struct env_probe *p, uint64_t timeout_us, struct nb_buf *ret,
                      struct nb_err *err);
 void env_probe_done(struct env_probe *p);

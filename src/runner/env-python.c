@@ -39,7 +39,7 @@ void env_probe_done(struct env_probe *p)
         *p = ENV_PROBE_NONE;
 }
 
-static int fill(posix_spawn_file_actions_t *fa, posix_spawnattr_t *at, int out)
+static int fill(posix_spawn_file_actions_t *fa, posix_spawnattr_t *at, int out, bool errors)
 {
         sigset_t none, all;
         int r;
@@ -49,7 +49,9 @@ static int fill(posix_spawn_file_actions_t *fa, posix_spawnattr_t *at, int out)
         r = posix_spawn_file_actions_addopen(fa, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(fa, out, STDOUT_FILENO);
-        if (r == 0)
+        if (r == 0 && errors)
+                r = posix_spawn_file_actions_adddup2(fa, out, STDERR_FILENO);
+        else if (r == 0)
                 r = posix_spawn_file_actions_addopen(fa, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
         if (r == 0)
                 r = posix_spawn_file_actions_addclosefrom_np(fa, 3);
@@ -62,16 +64,19 @@ static int fill(posix_spawn_file_actions_t *fa, posix_spawnattr_t *at, int out)
         return r;
 }
 
-int env_probe_start(const char *const *argv, struct env_probe *ret, struct nb_err *err)
+int env_probe_start(const char *const *argv, const char *home, struct env_probe *ret,
+                    struct nb_err *err)
 {
-        static const char *const env[] = {"PATH=" SANDBOX_PATH, "LANG=C.UTF-8", "HOME=/nonexistent",
-                                          NULL};
+        nb_auto_free char *at_home = nb_asprintf("HOME=%s", home ? home : "/nonexistent");
+        const char *const env[] = {"PATH=" SANDBOX_PATH, "LANG=C.UTF-8", at_home, NULL};
         nb_auto_fd int in = -1, out = -1;
         posix_spawn_file_actions_t fa;
         posix_spawnattr_t at;
         pid_t pid;
         int p[2], r;
 
+        if (!at_home)
+                return nb_fail(err, NB_E_NOMEM, "out of memory");
         if (pipe2(p, O_CLOEXEC) < 0)
                 return nb_fail_errno(err, errno, "pipe");
         in = p[0];
@@ -82,7 +87,7 @@ int env_probe_start(const char *const *argv, struct env_probe *ret, struct nb_er
                 posix_spawn_file_actions_destroy(&fa);
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         }
-        r = fill(&fa, &at, out);
+        r = fill(&fa, &at, out, home != NULL);
         if (r == 0)
                 r = posix_spawn(&pid, argv[0], &fa, &at, (char *const *)(uintptr_t)argv,
                                 (char *const *)(uintptr_t)env);
@@ -100,7 +105,8 @@ int env_probe_finish(struct env_probe *p, uint64_t timeout_us, struct nb_buf *re
         uint64_t until = nb_mono_us(&nb_clock_real) + timeout_us;
         struct pollfd fd = {.fd = p->fd, .events = POLLIN};
         ssize_t n;
-        int status;
+        int status = 0;
+        pid_t ended = 0;
 
         for (;;) {
                 uint64_t now = nb_mono_us(&nb_clock_real);
@@ -116,12 +122,12 @@ int env_probe_finish(struct env_probe *p, uint64_t timeout_us, struct nb_buf *re
                 ret->data[ret->len] = '\0';
         }
         /* It has closed its output, so it is about to end; the kill is for one that is not. */
-        for (int i = 0; i < 200 && waitpid(p->pid, &status, WNOHANG) == 0; i++)
+        for (int i = 0; i < 200 && (ended = waitpid(p->pid, &status, WNOHANG)) == 0; i++)
                 (void)poll(NULL, 0, 5);
-        if (waitpid(p->pid, &status, WNOHANG) == 0)
+        if (ended == 0)
                 return nb_fail(err, NB_E_TIMEOUT, "it did not end in time");
         p->pid = 0;
-        return 0;
+        return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 /* ---- who are you? ---- */
@@ -145,9 +151,11 @@ int env_python_ask(const struct env_context *c, const char *path, struct env_pyt
 
         if (!script)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = env_probe_start(argv, &probe, err);
+        r = env_probe_start(argv, NULL, &probe, err);
         if (r == 0)
                 r = env_probe_finish(&probe, ASK_US, &said, err);
+        if (r > 0)
+                r = nb_fail(err, NB_E_INVALID, "it ended with status %d", r);
         if (r == 0)
                 r = nb_json_read(nb_buf_str(&said), said.len, &limits, &t, NULL, err);
         if (r < 0)

@@ -139,7 +139,7 @@ void env_report_ask(const struct env_context *c, struct env *e)
                                                 .show = show,
                                                 .argv = argv},
                          &wrapped, &sandboxed, &ignored) == 0)
-                (void)env_probe_start((const char *const *)wrapped.v, &e->probe, &ignored);
+                (void)env_probe_start((const char *const *)wrapped.v, NULL, &e->probe, &ignored);
 }
 
 int env_report(const struct env_context *c, struct env *e, bool last, struct nb_err *err)
@@ -153,6 +153,8 @@ int env_report(const struct env_context *c, struct env *e, bool last, struct nb_
                 return 0; /* it is told already */
         if (last)
                 r = env_probe_finish(&e->probe, ASK_US, &said, err);
+        if (r > 0)
+                r = nb_fail(err, NB_E_INVALID, "who was asked ended with status %d", r);
         env_probe_done(&e->probe);
         if (r == 0 && last)
                 r = nb_json_read(nb_buf_str(&said), said.len, &limits, &found, NULL, err);

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels in a container: a real podman, and a real image pulled from a registry.
 
-Usage: test_environment_podman.py NBCID [PART-OF-A-TEST'S-NAME]. Prints TAP. What takes podman
+Usage: test_environment_podman.py NBCID [PART-OF-A-TEST'S-NAME [IMAGE]]. Prints TAP. What takes podman
 apart, case by case, is in test_environment_kinds.py, with a strict fake. The image's packages come
 from the real index.
 """
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 
 from environment_world import of_run
 from podman_world import World
-from runner_world import at_most, tap
+from runner_world import NBCID, PYTHON, at_most, tap
 
 TESTS = tap.Tests()
-WORLD = World()
+WORLD = World(*sys.argv[3:])
 LOOK = 'import os; print(os.path.exists("/usr/share/jupyter/kernels/bash"), os.getcwd())'
 
 
@@ -70,6 +73,26 @@ def no_container_outlives_its_run():
         last = r.ended('signal', 1)
         assert 'exit status 7' in last['reason'], last
     assert not WORLD.containers()
+
+
+@TESTS.test
+def a_user_without_rights_has_the_same():
+    if os.geteuid() != 0:
+        raise tap.Skip('this is one')
+    nobody = 65534  # to whom no other users are lent: podman has one in its containers, root
+    with tempfile.TemporaryDirectory(prefix='nbcid-test-') as home:
+        image = shutil.copytree(WORLD.image, f'{home}/image')
+        for there in home, image, *(e.path for e in os.scandir(image)):
+            os.chown(there, nobody, nobody)
+        done = subprocess.run(
+            ['setpriv', f'--reuid={nobody}', f'--regid={nobody}', '--clear-groups', 'env', '-i',
+             f'HOME={home}', f'PATH={os.environ["PATH"]}', PYTHON, '-B', __file__, NBCID,
+             '', image],
+            capture_output=True, text=True, check=False)
+    print(''.join(f'# {line}\n' for line in (done.stdout + done.stderr).splitlines()))
+    assert done.returncode == 0
+    if done.stdout.startswith('1..0'):
+        raise tap.Skip(done.stdout.strip())
 
 
 try:
