@@ -40,6 +40,9 @@ struct site {
         atomic_uint wakes;
 };
 
+/* Of [server]: who is slow is cut off soon. */
+#define SHORT "min_free = \"1MiB\"\nrequest_timeout = \"500ms\"\n"
+
 /* Lines of config.toml: of [server], of [auth] and below; "" for none. */
 struct site_opts {
         const char *name, *listen, *server, *auth;
@@ -67,6 +70,11 @@ static void say_bytes(int fd, const void *p, size_t n);
 static bool hear(int fd, bool head_only, struct answer *ret);
 /* Wait until the peer has closed; answers after how many ms. */
 static int64_t hear_end(int fd);
+/* Send text, hear the status (0: none) and wait until the server has closed. */
+static int refused(struct site *s, const char *text);
+
+static int64_t now_ms(void);
+static void pause_ms(long ms);
 
 /* One request on a connection of its own.  headers: whole lines, or "". */
 static struct answer ask(struct site *s, const char *method, const char *path, const char *headers);
@@ -272,6 +280,31 @@ static int64_t hear_end(int fd)
                 continue;
         CHECK(r == 0 || errno == ECONNRESET);
         return (int64_t)((nb_mono_us(&nb_clock_real) - start) / 1000);
+}
+
+static int refused(struct site *s, const char *text)
+{
+        int fd = site_dial(s), status = 0;
+        struct answer a;
+
+        say(fd, text);
+        if (hear(fd, false, &a)) {
+                status = a.status;
+                answer_done(&a);
+                (void)hear_end(fd);
+        }
+        (void)close(fd);
+        return status;
+}
+
+static int64_t now_ms(void)
+{
+        return (int64_t)(nb_mono_us(&nb_clock_real) / 1000);
+}
+
+static void pause_ms(long ms)
+{
+        (void)usleep((useconds_t)(ms * 1000));
 }
 
 static void answer_done(struct answer *a)
