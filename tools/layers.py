@@ -21,8 +21,8 @@ FLOORS = [
 ]
 # Calls within a floor, from left to right.
 SIDEWAYS = {("config", "model"), ("httpc", "loop"), ("gcp", "httpc"), ("gcp", "loop"),
-            ("exec", "runner"), ("exec", "blob"), ("exec", "notebook"), ("runner", "notebook"), ("check", "notebook"),
-            ("check", "runner"), ("web", "flow")}
+            ("exec", "runner"), ("exec", "blob"), ("exec", "notebook"), ("runner", "notebook"),
+            ("check", "notebook"), ("check", "runner"), ("web", "flow")}
 # Translators of bytes do no I/O, so they see no room that does.
 PURE = {"forge", "notebook"}
 
@@ -50,9 +50,9 @@ FOREIGN = [
 # The C library's, and the kernel's; anything else is a library that has no room yet.
 SYSTEM = set("""
 arpa/inet.h ctype.h dirent.h endian.h errno.h fcntl.h fenv.h float.h fnmatch.h fts.h ftw.h
-getopt.h glob.h grp.h inttypes.h iso646.h libgen.h limits.h link.h locale.h malloc.h math.h net/if.h netdb.h
-netinet/in.h netinet/tcp.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h signal.h spawn.h
-stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h
+getopt.h glob.h grp.h inttypes.h iso646.h libgen.h limits.h link.h locale.h malloc.h math.h net/if.h
+netdb.h netinet/in.h netinet/tcp.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h signal.h
+spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h stdnoreturn.h
 string.h strings.h syslog.h termios.h threads.h time.h uchar.h unistd.h wchar.h
 algorithm cerrno charconv cinttypes climits cmath cstddef cstdint cstdio cstdlib cstring exception
 limits memory new optional sstream stdexcept string string_view utility variant vector
