@@ -9,7 +9,6 @@
 
 #include <nbcid/config.h>
 #include <nbcid/err.h>
-#include <nbcid/finding.h>
 #include <nbcid/json.h>
 #include <nbcid/metrics.h>
 #include <nbcid/str.h>
@@ -38,12 +37,6 @@ int parameters_set(char **all, const char *name, const char *value, struct nb_er
 int parameters_read(char **all, const char *path, struct nb_err *err);
 /* Those of more, which may be NULL; they win. */
 int parameters_join(char **all, const char *more, struct nb_err *err);
-/* The names in all, whose values nest at most depth deep; appended to ret. */
-int parameters_names(const char *all, unsigned depth, struct nb_strv *ret, struct nb_err *err);
-/* Which of all the notebook's cell tagged "parameters" does not assign, as findings
- * of the gate's rule parameters_unknown; ret may have errors of other rules when it
- * is no notebook.  No program is started. */
-int parameters_unknown(const char *all, const char *path, struct findings *ret, struct nb_err *err);
 
 /* ---- env-look.c: what a notebook needs, asked of an interpreter of Python ---- */
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <nbcid/check.h>
 #include <nbcid/fs.h>
 
 #include "app.h"
@@ -135,7 +136,7 @@ int rules_parameters(const struct rules *r, const char *path, struct nb_strv *re
         rc = repo_config_parameters(&r->config, below, &json, err);
         if (rc < 0 || !json)
                 return rc < 0 ? rc : 0;
-        return parameters_names(json, 16, ret, err);
+        return check_parameter_names(json, ret, err);
 }
 
 static int not_skipped(const struct dirent *d)

@@ -2,11 +2,14 @@
 
 /* cmd-run.c - `nbcid run NOTEBOOK`: one notebook, here, now */
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <nbcid/buf.h>
 #include <nbcid/check.h>
+#include <nbcid/fs.h>
 #include <nbcid/log.h>
 #include <nbcid/notebook_environment.h>
 #include <nbcid/num.h>
@@ -14,6 +17,8 @@
 #include <nbcid/str.h>
 
 #include "app.h"
+
+#define NOTEBOOK_MAX ((size_t)256 * 1024 * 1024)
 
 static void run_help(FILE *f)
 {
@@ -268,20 +273,19 @@ static int take_parameter(struct given *g, int opt, int argc, char **argv, struc
  * notebook otherwise, the run says. */
 static void warn_of_unknown(const struct runner_opts *o)
 {
-        NB_CLEANUP(findings_done) struct findings found = {.max = CHECK_FINDINGS_MAX};
+        NB_CLEANUP(nb_strv_done) struct nb_strv warnings = {0};
+        nb_auto_buf text = NB_BUF(NOTEBOOK_MAX);
         nb_auto_free char *path = o->workspace && o->notebook[0] != '/'
                                           ? nb_asprintf("%s/%s", o->workspace, o->notebook)
                                           : nb_strdup(o->notebook);
         struct nb_err err;
 
-        if (!path || parameters_unknown(o->parameters, path, &found, &err) < 0)
+        if (!path || nb_read_file(AT_FDCWD, path, &text, &err) < 0 ||
+            check_unknown_parameters(o->notebook, nb_buf_str(&text), text.len, o->parameters,
+                                     &warnings, &err) < 0)
                 return;
-        for (size_t i = 0; i < found.n; i++)
-                if (nb_streq(found.v[i].rule, "parameters_unknown"))
-                        fprintf(stderr,
-                                "%s: cell %lld: warning: %s; mend its name, or give it a default "
-                                "there\n",
-                                o->notebook, (long long)found.v[i].cell, found.v[i].message);
+        for (size_t i = 0; i < warnings.n; i++)
+                fprintf(stderr, "%s\n", warnings.v[i]);
 }
 
 /* "dir/train.ipynb" -> "dir/train.executed.ipynb"; owned. */

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include <nbcid/buf.h>
-#include <nbcid/check.h>
 #include <nbcid/fs.h>
 #include <nbcid/json.h>
 #include <nbcid/notebook.h>
@@ -15,7 +14,6 @@
 
 #include "app.h"
 
-#define NOTEBOOK_MAX ((size_t)256 * 1024 * 1024)
 #define DIGITS "0123456789"
 
 /* "-007" is -7; false when it is no whole number, or longer than JSON's are. */
@@ -116,38 +114,4 @@ int parameters_read(char **all, const char *path, struct nb_err *err)
 int parameters_join(char **all, const char *more, struct nb_err *err)
 {
         return more ? merge(all, more, err) : 0;
-}
-
-int parameters_names(const char *all, unsigned depth, struct nb_strv *ret, struct nb_err *err)
-{
-        NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
-        int r = nb_json_read(
-                all, strlen(all),
-                &(struct nb_json_limits){.bytes = NOTEBOOK_PARAMETERS_MAX, .depth = depth}, &t,
-                NULL, err);
-        const char *key;
-
-        for (size_t i = 0; r == 0 && i < nb_json_size(nb_json_root(t)); i++) {
-                (void)nb_json_member(nb_json_root(t), i, &key);
-                if (nb_strv_add(ret, key) < 0)
-                        r = nb_fail(err, NB_E_NOMEM, "out of memory");
-        }
-        return r;
-}
-
-int parameters_unknown(const char *all, const char *path, struct findings *ret, struct nb_err *err)
-{
-        static const struct repo_check levels = {.parameters_unknown = CHECK_WARN};
-        NB_CLEANUP(check_freep) struct check *c = NULL;
-        NB_CLEANUP(nb_strv_done) struct nb_strv names = {0};
-        nb_auto_buf text = NB_BUF(NOTEBOOK_MAX);
-        struct check_job job = {.levels = &levels};
-        int r = parameters_names(all, 64, &names, err);
-
-        job.parameters = (const char *const *)names.v;
-        if (r == 0)
-                r = nb_read_file(AT_FDCWD, path, &text, err);
-        if (r == 0)
-                r = check_new(&(struct check_opts){.cold = true}, &c, err);
-        return r < 0 ? r : check_notebook(c, path, nb_buf_str(&text), text.len, &job, ret, err);
 }

@@ -63,6 +63,17 @@ int check_notebook(struct check *c, const char *name, const char *p, size_t n,
 int check_large(struct check *c, int fd, uint64_t n, const struct check_job *job,
                 struct findings *ret, struct nb_err *err);
 
+/* The names in the JSON object of a notebook's parameters; appended to ret.
+ * -NB_E_INVALID and -NB_E_LIMIT when it is none, is too large or nests deeper than
+ * notebook_inject() takes; -NB_E_NOMEM. */
+int check_parameter_names(const char *json, struct nb_strv *ret, struct nb_err *err);
+/* Which names of that object the notebook's cell tagged "parameters" does not assign:
+ * a line for people about each, beginning with the notebook's name; appended to ret.
+ * Nothing of a notebook without such a cell, or that is none.  No process is started.
+ * Fails as the one above. */
+int check_unknown_parameters(const char *name, const char *p, size_t n, const char *json,
+                             struct nb_strv *ret, struct nb_err *err);
+
 /* What was not checked in the last notebook, for people: "cells in R are not
  * checked (use --kernel-check)".  Borrowed until the next. */
 const struct nb_strv *check_notes(const struct check *c);

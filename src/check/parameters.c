@@ -10,6 +10,7 @@
 
 #define SHOWN_MAX 20 /* names that a cell has, in a message */
 #define SHOWN_BYTES 100
+#define VALUE_DEPTH 16 /* of what can be put in, too */
 
 static bool is_name(char c)
 {
@@ -224,4 +225,57 @@ int check_parameters(struct checking *k, struct nb_err *err)
                                      "parameters out of .nbcid.toml",
                                      err);
         return check_names(k, cell, err);
+}
+
+/* ---- parameters of a command line ---- */
+
+int check_parameter_names(const char *json, struct nb_strv *ret, struct nb_err *err)
+{
+        const struct nb_json_limits limits = {.bytes = NOTEBOOK_PARAMETERS_MAX,
+                                              .depth = VALUE_DEPTH};
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
+        int r = nb_json_read(json, strlen(json), &limits, &t, NULL, err);
+        const char *key;
+
+        if (r == 0 && nb_json_type(nb_json_root(t)) != NB_JSON_OBJECT)
+                return nb_fail(err, NB_E_INVALID, "parameters are one JSON object");
+        for (size_t i = 0; r == 0 && i < nb_json_size(nb_json_root(t)); i++) {
+                (void)nb_json_member(nb_json_root(t), i, &key);
+                if (nb_strv_add(ret, key) < 0)
+                        r = nb_fail(err, NB_E_NOMEM, "out of memory");
+        }
+        return r;
+}
+
+static int add_warning(const char *name, const struct finding *f, struct nb_strv *ret,
+                       struct nb_err *err)
+{
+        nb_auto_free char *line = nb_asprintf("%s: cell %lld: warning: %s; mend its name, or give "
+                                              "it a default there",
+                                              name, (long long)f->cell, f->message);
+
+        return line && nb_strv_add(ret, line) == 0 ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
+}
+
+int check_unknown_parameters(const char *name, const char *p, size_t n, const char *json,
+                             struct nb_strv *ret, struct nb_err *err)
+{
+        static const struct repo_check levels = {.parameters_unknown = CHECK_WARN};
+        /* whoever holds the text has found it small enough */
+        const struct check_opts opts = {.cold = true, .max_notebook = n};
+        NB_CLEANUP(findings_done) struct findings found = {.max = CHECK_FINDINGS_MAX};
+        NB_CLEANUP(nb_strv_done) struct nb_strv names = {0};
+        NB_CLEANUP(check_freep) struct check *check = NULL;
+        struct check_job job = {.levels = &levels};
+        int r = check_parameter_names(json, &names, err);
+
+        job.parameters = (const char *const *)names.v;
+        if (r == 0)
+                r = check_new(&opts, &check, err);
+        if (r == 0)
+                r = check_notebook(check, name, p, n, &job, &found, err);
+        for (size_t i = 0; r == 0 && i < found.n; i++) /* others: it is no notebook */
+                if (nb_streq(found.v[i].rule, "parameters_unknown"))
+                        r = add_warning(name, &found.v[i], ret, err);
+        return r;
 }

@@ -43,6 +43,9 @@ static int try_parameters(struct submit *s, const struct nb_buf *text, struct nb
         if (r == 1 && nb_strv_add(&s->notes, "no cell is tagged \"parameters\": the parameters go "
                                              "to the top, and the notebook's own values win") < 0)
                 return no_memory(err);
+        if (r == 0)
+                r = check_unknown_parameters(s->o.input, nb_buf_str(text), text->len,
+                                             s->o.parameters, &s->notes, err);
         return r < 0 ? r : 0;
 }
 

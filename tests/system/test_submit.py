@@ -210,6 +210,29 @@ def parameters(m, g):
 
 
 @test
+def a_parameter_that_no_cell_assigns_is_a_warning(m, g):
+    """With the words of `nbcid run`, which warns before it starts what is no Python here."""
+    cells = json.loads(named('1', 'epochs = 1'))
+    cells['cells'][1]['metadata']['tags'] = ['parameters']
+    where = f'gs://{BUCKET}/train.ipynb'
+    m.put('train.ipynb', json.dumps(cells))
+    m.write('train.ipynb', json.dumps(cells))
+    given = ('-p', 'epochs', '2', '-p', 'epohcs', '3')
+    run = subprocess.run([m.nbcid, 'run', '--python', '/bin/false', *given, 'train.ipynb'],
+                         cwd=m.dir, env=m.env, text=True, check=False, capture_output=True)
+    words = [line for line in run.stderr.splitlines() if 'warning' in line]
+    assert len(words) == 1 and '"epohcs"' in words[0] and 'it assigns: epochs' in words[0], run
+    for name, more in (('train.ipynb', ()), ('train.ipynb', ('--no-check',)), (where, ())):
+        done = m.fine('--input-notebook', name, '--no-wait', '--job-id', 'j1', *given, *more)
+        said = [line for line in done.err.splitlines() if 'warning' in line]
+        assert said == [f'j1: {words[0].replace("train.ipynb", name)}'], (words, done)
+    done = m.fine('--input-notebook', 'train.ipynb', '--no-wait', '-q', *given)
+    assert 'warning' not in done.err, done
+    done = m.fine('--input-notebook', 'train.ipynb', '--no-wait', '-p', 'epochs', '2')
+    assert 'warning' not in done.err, done
+
+
+@test
 def a_failing_cell_is_status_1_and_the_notebook_is_there(m, g):
     m.write('train.ipynb', named('print("before")', 'raise ValueError("no")', '3'))
     done = m.submit('--input-notebook', 'train.ipynb', '--json')

@@ -196,6 +196,37 @@ TEST(an_unknown_parameter_is_told_with_those_there_are)
         findings_done(&f);
 }
 
+static void warn(const char *text, const char *json, const char *expected)
+{
+        NB_CLEANUP(nb_strv_done) struct nb_strv lines = {0};
+        struct nb_err err;
+
+        CHECK_OK(check_unknown_parameters("a.ipynb", text, strlen(text), json, &lines, &err), &err);
+        CHECK_INT(lines.n, *expected ? 1 : 0);
+        if (lines.n > 0)
+                CHECK_STR(lines.v[0], expected);
+}
+
+TEST(parameters_of_a_command_line_are_warned_of)
+{
+        static const char tagged[] = NOTEBOOK(CODE("1") "," TAGGED("parameters", "alpha = 1"), "");
+        NB_CLEANUP(nb_strv_done) struct nb_strv lines = {0};
+        struct nb_err err;
+
+        warn(tagged, "{\"alpha\":[{\"a\":1}]}", "");
+        warn(tagged, "{}", "");
+        warn(tagged, "{\"alpha\":1,\"alhpa\":2}",
+             "a.ipynb: cell 2: warning: parameter \"alhpa\" is set, and this cell does not assign "
+             "it; it assigns: alpha; mend its name, or give it a default there");
+        warn(NOTEBOOK(CODE("1"), ""), "{\"x\":1}", "");
+        warn("{", "{\"x\":1}", "");
+        CHECK_ERR(check_unknown_parameters("a.ipynb", tagged, strlen(tagged), "{", &lines, &err),
+                  &err, NB_E_INVALID, "");
+        CHECK_ERR(check_unknown_parameters("a.ipynb", tagged, strlen(tagged), "[1]", &lines, &err),
+                  &err, NB_E_INVALID, "one JSON object");
+        CHECK_INT(lines.n, 0);
+}
+
 TEST(what_is_no_notebook_is_an_error_whatever_the_level)
 {
         struct findings f;
