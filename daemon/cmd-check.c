@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <nbcid/check.h>
 #include <nbcid/fs.h>
 #include <nbcid/log.h>
 #include <nbcid/num.h>
+#include <nbcid/sandbox.h>
 #include <nbcid/str.h>
 
 #include "app.h"
@@ -52,6 +54,7 @@ enum format { FORMAT_HUMAN, FORMAT_JSON, FORMAT_SARIF, FORMAT_GITHUB };
 struct run {
         enum format format;
         bool strict, terminal, colour, unreadable, broken;
+        const char *python; /* as given, or NULL */
         struct check_run checks;
         struct nb_buf out;
         struct nb_json_out json;
@@ -142,7 +145,7 @@ static bool take_option(struct run *x, int opt, const char *value)
                 x->checks.opts.kernel_check = true;
                 return true;
         case OPT_PYTHON:
-                x->checks.opts.python = value;
+                x->python = value;
                 return true;
         case OPT_CONFIG:
                 x->checks.config = value;
@@ -341,6 +344,27 @@ static bool wants_colour(void)
         return !(no && *no) && term && !nb_streq(term, "dumb");
 }
 
+/* The interpreter that was asked for, as the process that parses finds it: that one is
+ * not started here.  One that is not there is a mistake, since nothing would be parsed. */
+static bool find_python(struct run *x, char **ret)
+{
+        const bool relative = strchr(x->python, '/') && x->python[0] != '/';
+        nb_auto_free char *here = relative ? getcwd(NULL, 0) : NULL, *path = NULL;
+        struct nb_err err;
+        struct stat st;
+
+        path = here ? nb_asprintf("%s/%s", here, x->python) : nb_strdup(x->python);
+        if (!path)
+                fputs("nbcid check: out of memory\n", stderr);
+        else if (sandbox_find_program(path, ret, &err) < 0)
+                fprintf(stderr, "nbcid check: --python: %s\n", err.msg);
+        else if (stat(*ret, &st) < 0 || !S_ISREG(st.st_mode) || access(*ret, X_OK) < 0)
+                fprintf(stderr, "nbcid check: --python: \"%s\" is not a program\n", x->python);
+        else
+                return true;
+        return false;
+}
+
 int cmd_check(int argc, char **argv)
 {
         struct run x = {
@@ -350,6 +374,7 @@ int cmd_check(int argc, char **argv)
                 .out = NB_BUF(OUTPUT_MAX),
                 .terminal = isatty(STDOUT_FILENO),
         };
+        nb_auto_free char *python = NULL;
         struct nb_err err;
         int opt, status;
 
@@ -373,6 +398,11 @@ int cmd_check(int argc, char **argv)
         x.json = NB_JSON_OUT(&x.out);
         x.colour = x.terminal && wants_colour();
         x.checks.opts.cold = x.checks.only && !(x.checks.only & check_rule_bit("syntax"));
+        if (x.python && !x.checks.opts.cold) {
+                if (!find_python(&x, &python))
+                        return EXIT_USAGE;
+                x.checks.opts.python = python;
+        }
         if (check_new(&x.checks.opts, &x.checks.check, &err) < 0) {
                 fprintf(stderr, "nbcid check: %s\n", err.msg);
                 return EXIT_INFRASTRUCTURE;

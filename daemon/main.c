@@ -57,6 +57,8 @@ static bool hold_standard_files(void)
 
 int main(int argc, char **argv)
 {
+        static char name[32]; /* what getopt begins its complaints with */
+
         if (!hold_standard_files())
                 return EXIT_INFRASTRUCTURE;
         if (argc < 2) {
@@ -72,8 +74,11 @@ int main(int argc, char **argv)
                 return EXIT_FINE;
         }
         for (size_t i = 0; i < NB_ARRAY_SIZE(commands); i++)
-                if (nb_streq(argv[1], commands[i].name))
+                if (nb_streq(argv[1], commands[i].name)) {
+                        (void)snprintf(name, sizeof(name), "nbcid %s", commands[i].name);
+                        argv[1] = name;
                         return commands[i].run(argc - 1, argv + 1);
+                }
         fprintf(stderr, "nbcid: there is no command \"%s\"\n\n", argv[1]);
         help(stderr);
         return EXIT_USAGE;

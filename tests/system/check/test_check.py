@@ -265,9 +265,23 @@ def wrong_usage_and_unreadable_files_are_2():
         p.check('--format', 'xml', 'a.ipynb', status=2)
         assert 'human, json, sarif, github' in p.err
         p.check('--nonsense', 'a.ipynb', status=2)
+        assert p.err.startswith("nbcid check: unrecognized option '--nonsense'\n"), p.err
         out = p.check('missing.ipynb', 'a.ipynb', status=2)
         assert 'missing.ipynb' in p.err and 'SyntaxError' in out  # the others are checked
         assert 'Usage: nbcid check' in p.check('--help')
+
+
+@TESTS.test
+def an_interpreter_is_found_from_here_or_it_is_wrong_usage():
+    with Place(**{'a.ipynb': BAD}) as p:
+        os.mkdir(os.path.join(p.dir, 'bin'))
+        os.symlink(PYTHON, os.path.join(p.dir, 'bin/python'))
+        for python in 'bin/python', './bin/python', f'{p.dir}/bin/python', 'python3':
+            n = p.findings('--python', python, 'a.ipynb', status=1)['a.ipynb']
+            assert rules(n)[0] == ('error', 'syntax', 2, 2), (python, n)
+        for python in 'bin/pythom', '/nonexistent', 'no-such-python', '', 'bin':
+            assert p.check('--python', python, 'a.ipynb', status=2) == ''
+            assert p.err.startswith('nbcid check: --python: '), p.err
 
 
 @TESTS.test
