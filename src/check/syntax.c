@@ -45,9 +45,14 @@ static bool request_write(const struct checking *k, const char *kernel, struct n
 static bool take_item(struct checking *k, const struct nb_json *v, int *ret, struct nb_err *err)
 {
         const char *text = nb_json_str(nb_json_get(v, "message"), NULL);
-        int64_t cell, line, column;
+        int64_t cell, line, column, more;
         bool checked;
 
+        if (nb_json_int(nb_json_get(v, "more"), &more)) {
+                *ret = 0;
+                k->ret->more += more > 0 && (uint64_t)more <= k->source.n ? (size_t)more : 0;
+                return true;
+        }
         if (!text || !nb_json_int(nb_json_get(v, "cell"), &cell) ||
             !nb_json_int(nb_json_get(v, "line"), &line) ||
             !nb_json_int(nb_json_get(v, "column"), &column) || cell < 1 ||

@@ -3,7 +3,8 @@
 
 Standard input: for each notebook "cells K\\n", then K times "NUMBER SIZE\\n" and SIZE bytes of
 UTF-8.  Standard output: for each notebook one line of JSON, an array of objects with cell, line
-and column (1-based, in the cell; 0: unknown), checked, message.
+and column (1-based, in the cell; 0: unknown), checked, message; where it would get too long, the
+last has but one member, more: how many are left out.
 
 Started as `python -I -S`, which takes a tenth of the time: site-packages, and IPython in them, are
 looked for when a cell is there that is not plain Python.
@@ -249,7 +250,7 @@ def check_cell(text, flags):
 
 
 def check_notebook(cells):
-    flags, found = PyCF_ALLOW_TOP_LEVEL_AWAIT, []
+    flags, found, more = PyCF_ALLOW_TOP_LEVEL_AWAIT, [], 0
     for number, text in cells:
         try:
             bad, flags = check_cell(text, flags)
@@ -262,7 +263,9 @@ def check_notebook(cells):
             bad = {'line': 0, 'column': 0, 'checked': False, 'message': message(e)}
         if bad and len(found) < MOST:
             found.append(dict(bad, cell=number))
-    return found
+        elif bad:
+            more += 1
+    return found, more
 
 
 # ---- the pipe ----
@@ -282,10 +285,10 @@ def units(c):
     return 0xd800 + (c - 0x10000 >> 10), 0xdc00 + (c & 0x3ff)
 
 
-def to_json(found):
-    return '[' + ','.join('{"cell":%d,"line":%d,"column":%d,"checked":%s,"message":%s}' % (
+def to_json(found, more):
+    return '[' + ','.join(['{"cell":%d,"line":%d,"column":%d,"checked":%s,"message":%s}' % (
         f['cell'], f['line'], f['column'], 'true' if f['checked'] else 'false',
-        quote(f['message'])) for f in found) + ']'
+        quote(f['message'])) for f in found] + ['{"more":%d}' % more] * (more > 0)) + ']'
 
 
 def main():
@@ -299,9 +302,9 @@ def main():
         for _ in range(int(head[1])):
             number, size = inlet.readline().split()
             cells.append((int(number), inlet.read(int(size)).decode('utf-8', 'replace')))
-        found = check_notebook(cells)
+        found, more = check_notebook(cells)
         del cells
-        outlet.write(to_json(found).encode() + b'\n')
+        outlet.write(to_json(found, more).encode() + b'\n')
         outlet.flush()
 
 

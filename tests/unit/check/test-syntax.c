@@ -41,6 +41,22 @@ TEST(cells_that_are_no_python_are_found)
         check_free(c);
 }
 
+TEST(cells_that_are_not_told_are_counted)
+{
+        struct check *c = make("/usr/bin/python3", 60000000);
+        nb_auto_buf cells = NB_BUF(1 << 20);
+        struct findings f;
+
+        for (int i = 0; i < 130; i++)
+                (void)nb_buf_printf(&cells, "%s" CODE("("), i ? "," : "");
+        nb_auto_free char *text = nb_asprintf(NOTEBOOK("%s", ""), nb_buf_str(&cells));
+        gate_check(c, text, &job, &f);
+        CHECK_INT(f.n, 100);
+        CHECK_INT(f.more, 30);
+        findings_done(&f);
+        check_free(c);
+}
+
 static void expect_unchecked(const char *python, uint64_t timeout_us, const char *part)
 {
         struct check *c = make(python, timeout_us);
