@@ -166,9 +166,9 @@ struct notebook_source { /* owned; done with notebook_source_done() */
 };
 void notebook_source_done(struct notebook_source *s);
 
-/* A piece of text that an output shows (stream text, text/plain), of the cell
- * with that 1-based number, at that place of the file.  Borrowed; not
- * NUL-terminated.  0, or < 0 with err filled. */
+/* A piece of text that an output shows (text of a stream, value and traceback of an
+ * error, text/plain, text/html, text/markdown), of the cell with that 1-based number, at that place
+ * of the file.  Borrowed; not NUL-terminated.  0, or < 0 with err filled. */
 typedef int (*notebook_output_fn)(void *arg, int64_t cell, const char *s, size_t n,
                                   struct nb_json_pos at, struct nb_err *err);
 

@@ -244,6 +244,18 @@ static bool find_password(const char *s, size_t n, size_t at, struct secret *ret
         return true;
 }
 
+/* Does an escape sequence for colours end before at?  Its m is no letter of a word. */
+static bool is_coloured(const char *s, size_t at)
+{
+        size_t i = at - 1, least = at > 24 ? at - 24 : 0;
+
+        if (s[i] != 'm')
+                return false;
+        while (i > least && s[i - 1] && strchr(DIGIT ";", s[i - 1]))
+                i--;
+        return i > 1 && s[i - 1] == '[' && s[i - 2] == '\x1b';
+}
+
 bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret *ret)
 {
         for (size_t i = from; i < n; i++) {
@@ -254,7 +266,7 @@ bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret 
                         return true;
                 if (code && (c == '"' || c == '\'') && find_password(s, n, i, ret))
                         return true;
-                if (!first[(unsigned char)c] || (i > 0 && is_word(s[i - 1])))
+                if (!first[(unsigned char)c] || (i > 0 && is_word(s[i - 1]) && !is_coloured(s, i)))
                         continue;
                 if (find_shape(s, n, i, joined, ret) ||
                     (c == 'e' && !joined && find_jwt(s, n, i, ret)))

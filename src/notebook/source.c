@@ -77,6 +77,13 @@ static int take_source(struct reading *r, const struct walk_value *v, struct nb_
         return nb_buf_append(&r->s.text, v->s, v->n) < 0 ? no_memory(err) : 0;
 }
 
+/* Text that people see, in the output or when they open its traceback. */
+static bool is_shown(enum walk_member m)
+{
+        return m == WALK_EVALUE || m == WALK_OUTPUT_TEXT || m == WALK_OUTPUT_TEXT_LINE ||
+               (m >= WALK_OUTPUT_PLAIN && m <= WALK_TRACEBACK_LINE);
+}
+
 static int take_output(struct reading *r, const struct walk_value *v, struct nb_err *err)
 {
         if (v->type != WALK_STRING || !r->output)
@@ -128,10 +135,7 @@ static int on_value(void *arg, enum walk_member m, const struct walk_value *v, s
                 c->execution_count = v->type == WALK_INTEGER ? v->i : 0;
         if (m == WALK_OUTPUT && c->outputs++ == 0)
                 c->outs = r->walk.pos;
-        if (m == WALK_OUTPUT_TEXT || m == WALK_OUTPUT_TEXT_LINE || m == WALK_OUTPUT_PLAIN ||
-            m == WALK_OUTPUT_PLAIN_LINE)
-                return take_output(r, v, err);
-        return 0;
+        return is_shown(m) ? take_output(r, v, err) : 0;
 }
 
 static int on_end(void *arg, enum walk_member m, struct nb_err *err)

@@ -105,7 +105,16 @@ static const struct member members[WALK__COUNT] = {
                                false},
         [WALK_OUTPUT_PLAIN_LINE] = {NULL, "an item of text/plain", WALK_OUTPUT_PLAIN, 0, ANY,
                                     false},
+        [WALK_OUTPUT_HTML] = {"text/html", "text/html", WALK_OUTPUT_DATA, WALK_ARRAY, ANY, false},
+        [WALK_OUTPUT_HTML_LINE] = {NULL, "an item of text/html", WALK_OUTPUT_HTML, 0, ANY, false},
+        [WALK_OUTPUT_MARKDOWN] = {"text/markdown", "text/markdown", WALK_OUTPUT_DATA, WALK_ARRAY,
+                                  ANY, false},
+        [WALK_OUTPUT_MARKDOWN_LINE] = {NULL, "an item of text/markdown", WALK_OUTPUT_MARKDOWN, 0,
+                                       ANY, false},
+        [WALK_TRACEBACK] = {"traceback", "traceback", WALK_OUTPUT, WALK_ARRAY, ANY, false},
+        [WALK_TRACEBACK_LINE] = {NULL, "an item of traceback", WALK_TRACEBACK, 0, ANY, false},
 };
+_Static_assert(WALK__COUNT <= 64, "one bit each");
 
 static const char *const type_names[WALK_TYPE__COUNT] = {
         [WALK_NULL] = "null",

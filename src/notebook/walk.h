@@ -68,6 +68,12 @@ enum walk_member {
         WALK_OUTPUT_DATA,
         WALK_OUTPUT_PLAIN, /* data["text/plain"] */
         WALK_OUTPUT_PLAIN_LINE,
+        WALK_OUTPUT_HTML, /* data["text/html"] */
+        WALK_OUTPUT_HTML_LINE,
+        WALK_OUTPUT_MARKDOWN, /* data["text/markdown"] */
+        WALK_OUTPUT_MARKDOWN_LINE,
+        WALK_TRACEBACK, /* of an error */
+        WALK_TRACEBACK_LINE,
         WALK__COUNT,
 };
 

@@ -24,6 +24,10 @@ TEST(shapes_of_tokens)
                  "IOSFODNN7EXAMPLE",
                  NULL, true}, /* of the documentation */
                 {AWS "Q", NULL, true},
+                {"\x1b[38;5;124m" AWS, "an AWS access key", false}, /* as tracebacks have it */
+                {"\x1b[m" AWS, "an AWS access key", false},
+                {"[1m" AWS, NULL, false},
+                {"m" AWS, NULL, false},
                 {"x" AWS, NULL, true},
                 {GH, "a GitHub token", false},
                 {"github_pat_" A36 "_" A36, "a GitHub token", false},
@@ -172,6 +176,32 @@ TEST(a_secret_is_told_and_never_shown)
         CHECK(!strstr(nb_buf_str(&json), AWS) && !strstr(nb_buf_str(&human), AWS));
         CHECK(strstr(nb_buf_str(&human), "see ****"));
         findings_done(&f);
+        check_free(c);
+}
+
+TEST(all_that_an_output_shows_is_looked_at)
+{
+        static const char text[] = NOTEBOOK(
+                CELL("1",
+                     "{\"output_type\":\"error\",\"ename\":\"E\",\"evalue\":\"no " AWS
+                     "\",\"traceback\":[\"a\",\"\\u001b[31m" GH "\\u001b[0m\"]}",
+                     "a") "," CELL("2",
+                                   "{\"output_type\":\"display_data\",\"metadata\":{},\"data\":{"
+                                   "\"text/html\":[\"<b>" GH "</b>\"],"
+                                   "\"text/markdown\":\"*" GH "*\","
+                                   "\"text/plain\":\"" AWS "\",\"image/png\":\"" AWS "\"}}",
+                                   "b"),
+                "");
+        static const struct repo_check levels = {.secrets = CHECK_WARN};
+        struct check *c;
+        struct nb_err err = {0};
+
+        CHECK_OK(check_new(&(struct check_opts){.python = "/bin/false", .sandbox = SANDBOX_NONE},
+                           &c, &err),
+                 &err);
+        gate_expect(c, text, &(struct check_job){.levels = &levels},
+                    "W secret@1:0:0; W secret@1:0:0; "
+                    "W secret@2:0:0; W secret@2:0:0; W secret@2:0:0");
         check_free(c);
 }
 
