@@ -69,14 +69,14 @@ static int check_outputs(struct checking *k, struct nb_err *err)
 struct order {
         int64_t backwards, gap, missing; /* cell; 0: none */
         int64_t before, count;           /* of the cell that is out of order */
-        int64_t gap_before, gap_count;
+        int64_t gap_before, gap_count;   /* the former -1: it is the first that was run */
         unsigned counted;
 };
 
 static void order_read(const struct notebook_source *s, struct order *ret)
 {
         struct order o = {0};
-        int64_t last = 0, missing = 0;
+        int64_t last = -1, missing = 0; /* some kernels begin with 0 */
 
         for (size_t i = 0; i < s->n; i++) {
                 const struct notebook_cell *c = &s->cells[i];
@@ -96,7 +96,7 @@ static void order_read(const struct notebook_source *s, struct order *ret)
                         o.before = last;
                         o.count = c->execution_count;
                 }
-                if (c->execution_count > last + 1 && !o.gap) {
+                if (!o.gap && last < INT64_MAX && c->execution_count > last + (last < 0 ? 2 : 1)) {
                         o.gap = number;
                         o.gap_before = last;
                         o.gap_count = c->execution_count;
@@ -128,9 +128,14 @@ static int check_order(struct checking *k, struct nb_err *err)
         /* in a notebook that is out of order, gaps are no news */
         else if (o.gap)
                 r = found_in_cell(k, level, "execution_order", o.gap, 0, 0,
-                                  nb_asprintf("the cell was run as [%lld] after [%lld]: what ran "
-                                              "between is not in the notebook",
-                                              (long long)o.gap_count, (long long)o.gap_before),
+                                  o.gap_before < 0
+                                          ? nb_asprintf("the first that was run is [%lld]: what "
+                                                        "ran before it is not in the notebook",
+                                                        (long long)o.gap_count)
+                                          : nb_asprintf("the cell was run as [%lld] after [%lld]: "
+                                                        "what ran between is not in the notebook",
+                                                        (long long)o.gap_count,
+                                                        (long long)o.gap_before),
                                   remedy, err);
         if (r == 0 && o.missing)
                 r = found_in_cell(k, level, "execution_order", o.missing, 0, 0,

@@ -52,9 +52,32 @@ TEST(cells_must_have_run_in_order)
                "W execution_order@2:0:0");
         expect(&levels, NOTEBOOK(CELL("5", "", "a") "," CELL("6", "", "b"), ""),
                "W execution_order@1:0:0");
+        expect(&levels, NOTEBOOK(CELL("2", "", "a") "," CELL("3", "", "b"), ""),
+               "W execution_order@1:0:0");
+        expect(&levels, NOTEBOOK(CELL("0", "", "a") "," CELL("1", "", "b"), ""), "");
+        expect(&levels, NOTEBOOK(CELL("0", "", "a") "," CELL("2", "", "b"), ""),
+               "W execution_order@2:0:0");
+        expect(&levels, NOTEBOOK(CELL("0", "", "a") "," CELL("0", "", "b"), ""),
+               "W execution_order@2:0:0");
+        expect(&levels, NOTEBOOK(CELL("9223372036854775807", "", "a") "," CELL("1", "", "b"), ""),
+               "W execution_order@2:0:0");
         expect(&levels, NOTEBOOK(CELL("1", "", "a") "," CODE("b"), ""), "W execution_order@2:0:0");
         expect(&levels, NOTEBOOK(CELL("9", "", "a") "," CELL("2", "", "b") "," CODE("c"), ""),
                "W execution_order@2:0:0; W execution_order@3:0:0");
+}
+
+TEST(what_ran_before_the_first_cell_is_missing)
+{
+        static const struct repo_check levels = {.execution_order = CHECK_WARN};
+        struct findings f;
+
+        gate_check(gate(), NOTEBOOK(CODE(" ") "," CELL("5", "", "a"), ""),
+                   &(struct check_job){.levels = &levels}, &f);
+        CHECK_INT(f.n, 1);
+        CHECK_INT(f.v[0].cell, 2);
+        CHECK_STR(f.v[0].message,
+                  "the first that was run is [5]: what ran before it is not in the notebook");
+        findings_done(&f);
 }
 
 TEST(the_kernel_must_be_one_of_the_executor)
