@@ -3,12 +3,14 @@
 /*
  * paths.c - paths that exist on one person's machine only
  *
- * Looked for where a string literal begins, and where a word of a magic or a
- * shell command begins.  Places that every machine has (/tmp, /dev, /usr, /etc)
- * are fine, URLs begin otherwise, and comments are nobody's path.
+ * Looked for where a string literal begins, and where a word of a magic or a shell command begins.
+ * Homes, and where disks and data are mounted: not all that begins with a slash, since code is full
+ * of routes of web servers, and places that every machine has (/tmp, /dev, /usr, /etc) are fine.
+ * URLs begin otherwise, and comments are nobody's path.
  */
 
 #include <string.h>
+#include <strings.h>
 
 #include "check-priv.h"
 
@@ -35,8 +37,11 @@ static bool is_named(char c)
 /* Bytes of the path that begins there, as far as it is shown; 0 for none. */
 static size_t path_at(const char *s, size_t n, char quote)
 {
-        static const char *const homes[] = {"/home/", "/Users/",   "/root/",  "~/",     "/content/",
-                                            "/mnt/",  "/Volumes/", "/media/", "/dbfs/", "/kaggle/"};
+        static const char *const homes[] = {
+                "/home/", "/Users/",   "/root/",  "~/",     "$HOME/",     "${HOME}/",
+                "/mnt/",  "/Volumes/", "/media/", "/data/", "/datasets/", "/scratch/",
+                "/srv/",  "/opt/",     "/nfs/",   "/gpfs/", "/lustre/",   "/workspace/",
+                "/dbfs/", "/content/", "/kaggle/"};
         bool found = false;
         size_t i = begins(s, n, "file://") ? 7 : 0;
         size_t len = i;
@@ -109,25 +114,61 @@ static int scan_string(struct scan *x, bool multiline, struct nb_err *err)
         return r;
 }
 
-/* A magic or a shell command, up to the end of the line. */
+/* A magic or a shell command, up to the end of the line or a comment. */
 static int scan_command(struct scan *x, struct nb_err *err)
 {
-        bool word = true;
+        bool word = true, quiet = false;
         int r = 0;
 
         for (; r == 0 && x->at < x->n && x->s[x->at] != '\n'; x->at++) {
-                size_t len = word ? path_at(x->s + x->at, x->n - x->at, '\0') : 0;
+                if (word && x->s[x->at] == '#')
+                        quiet = true;
+                size_t len = word && !quiet ? path_at(x->s + x->at, x->n - x->at, '\0') : 0;
 
                 if (len > 0)
                         r = tell(x, x->at, len, err);
-                word = x->s[x->at] && strchr(" \t='\"", x->s[x->at]);
+                word = x->s[x->at] && strchr(" \t='\"<>|;(", x->s[x->at]);
         }
         return r;
 }
 
+static int scan_shell(struct scan *x, struct nb_err *err)
+{
+        int r = 0;
+
+        while (r == 0 && x->at < x->n) {
+                r = scan_command(x, err);
+                x->at++;
+                x->line++;
+                x->bol = x->at;
+        }
+        return r;
+}
+
+/* Is it a cell magic whose body is the shell's? */
+static bool is_shell(const char *s, size_t n)
+{
+        static const char *const magics[] = {"%%bash", "%%sh",     "%%script",
+                                             "%%!",    "%%system", "%%sx"};
+        size_t i = 0;
+
+        while (i < n && s[i] && strchr(" \t\r\n", s[i]))
+                i++;
+        for (size_t m = 0; m < NB_ARRAY_SIZE(magics); m++) {
+                size_t len = strlen(magics[m]);
+
+                if (begins(s + i, n - i, magics[m]) &&
+                    (i + len == n || !(is_letter(s[i + len]) || s[i + len] == '_')))
+                        return true;
+        }
+        return false;
+}
+
+/* Code of Python, or of another language (python false), of which string literals
+ * are known. */
 static int scan_cell(struct scan *x, bool python, struct nb_err *err)
 {
-        bool fresh = true; /* nothing but blanks on this line yet */
+        bool fresh = true; /* nothing but blanks on this line yet, or behind a = */
         int r = 0;
 
         while (r == 0 && x->at < x->n) {
@@ -147,7 +188,7 @@ static int scan_cell(struct scan *x, bool python, struct nb_err *err)
                                 x->line++;
                                 x->bol = x->at;
                         }
-                        fresh = c == '\n' || (fresh && (c == ' ' || c == '\t'));
+                        fresh = c == '\n' || c == '=' || (fresh && (c == ' ' || c == '\t'));
                 }
         }
         return r;
@@ -155,7 +196,8 @@ static int scan_cell(struct scan *x, bool python, struct nb_err *err)
 
 int check_paths(struct checking *k, struct nb_err *err)
 {
-        const bool python = notebook_language_is_python(k->source.language);
+        const bool python = notebook_language_is_python(k->source.language),
+                   shell = strcasecmp(k->source.language, "bash") == 0;
         int r = 0;
 
         if (k->levels->absolute_paths == CHECK_OFF)
@@ -165,8 +207,10 @@ int check_paths(struct checking *k, struct nb_err *err)
                 struct scan x = {
                         .k = k, .cell = (int64_t)i + 1, .s = c->source, .n = c->n, .line = 1};
 
-                if (c->type == NOTEBOOK_CODE)
-                        r = scan_cell(&x, python, err);
+                if (c->type != NOTEBOOK_CODE)
+                        continue;
+                r = shell || (python && is_shell(c->source, c->n)) ? scan_shell(&x, err)
+                                                                   : scan_cell(&x, python, err);
         }
         return r;
 }

@@ -140,6 +140,12 @@ TEST(paths_of_one_machine)
                  "W absolute_paths@1:1:4; W absolute_paths@1:1:16"},
                 {"!cp /content/drive/a b", "W absolute_paths@1:1:5"},
                 {"  %cd ~/work", "W absolute_paths@1:1:7"},
+                {"a = !ls /home/ann", "W absolute_paths@1:1:9"},
+                {"a != b; c = %who /x \\n!cat $HOME/x", "W absolute_paths@1:2:6"},
+                {"a = '=' + b % c; d == '/data/x'", "W absolute_paths@1:1:24"},
+                {"\\n%%bash -s\\ncat x #/home/ann\\n# /home/ann\\ncat <~/x /tmp/x ${HOME}/x#1",
+                 "W absolute_paths@1:5:6; W absolute_paths@1:5:17"},
+                {"%%bashful\\ncat /home/ann", ""},
                 {"s = '''\\n''' + '/mnt/x'", "W absolute_paths@1:2:8"},
                 {"'it\\\\'s' + '/home/x'", "W absolute_paths@1:1:12"},
                 {"'file:///home/x'", "W absolute_paths@1:1:2"},
@@ -156,6 +162,15 @@ TEST(paths_of_one_machine)
 
                 expect(&levels, text, cases[i].expected);
         }
+}
+
+TEST(all_of_a_bash_cell_is_commands)
+{
+        static const struct repo_check levels = {.absolute_paths = CHECK_WARN};
+
+        expect(&levels,
+               NOTEBOOK(CODE("x=1\\ncp /scratch/ann/a ."), "\"kernelspec\":{\"name\":\"bash\"}"),
+               "W absolute_paths@1:2:4");
 }
 
 TEST(parameters_need_a_cell_that_knows_them)
