@@ -116,6 +116,8 @@ static int ended(struct process *p, struct nb_err *err)
 
         if (p->errors >= 0)
                 hear(p);
+        for (size_t n = strlen(last); n > 0 && last[n - 1] == '\n'; n--)
+                last[n - 1] = '\0';
         for (char *s = p->words; *s; s++)
                 if (*s == '\n' && s[1])
                         last = s + 1;

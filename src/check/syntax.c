@@ -12,7 +12,8 @@
 #include "check-priv.h"
 
 #define REMEDY "mend the cell and save the notebook"
-#define UNCHECKED_REMEDY "the notebook runs all the same; see what the process says"
+#define UNCHECKED_REMEDY \
+        "the notebook is not refused for this; what is wrong, if anything is, shows when it runs"
 
 /* Is the cell one whose syntax matters?  What is not run, and what may fail,
  * may be anything. */
@@ -64,7 +65,7 @@ static bool take_item(struct checking *k, const struct nb_json *v, int *ret, str
                               : nb_asprintf("syntax not checked: %s", clean ? clean : "");
         *ret = found_in_cell(k, checked && !k->source.allow_errors ? k->levels->syntax : CHECK_WARN,
                              "syntax", cell, (size_t)line, (size_t)column, shown,
-                             checked ? REMEDY : NULL, err);
+                             checked ? REMEDY : UNCHECKED_REMEDY, err);
         return true;
 }
 

@@ -33,7 +33,8 @@ static const struct {
                      "remove the id: Jupyter gives the cell a new one when it saves the notebook"},
         [WHAT_NAME] = {"format/pattern", FINDING_ERROR,
                        "give the cell a name of one line, or remove it"},
-        [WHAT_TAG] = {"format/pattern", FINDING_ERROR, "make one tag of each part, without commas"},
+        [WHAT_TAG] = {"format/pattern", FINDING_ERROR,
+                      "make one tag of each part, without commas, and none that is empty"},
         [WHAT_TAG_TWICE] = {"format/unique", FINDING_ERROR, "keep one of the two tags"},
         [WHAT_SCROLLED] = {"format/enum", FINDING_ERROR, TEXT_REMEDY},
         [WHAT_RANGE] = {"format/range", FINDING_ERROR, TEXT_REMEDY},
@@ -153,8 +154,13 @@ int format_hold(struct notebook_format *f, enum what what, struct when when,
                 h->cell_line = top->index;
         if (!cell)
                 h->path = path_of(f, what != WHAT_REQUIRED);
-        if (s)
-                h->detail = nb_utf8_clean(s, (size_t)text_shown(s, n), true);
+        if (s) {
+                nb_auto_free char *clean = nb_utf8_clean(s, (size_t)text_shown(s, n), true);
+
+                h->detail = clean && (size_t)text_shown(s, n) < n
+                                    ? nb_asprintf("%s\xe2\x80\xa6", clean)
+                                    : NB_TAKE(clean);
+        }
         if ((!cell && !h->path) || (s && !h->detail)) {
                 held_done(h);
                 return nb_fail(err, NB_E_NOMEM, "no memory for a finding");

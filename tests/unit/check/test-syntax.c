@@ -66,6 +66,8 @@ static void expect_unchecked(const char *python, uint64_t timeout_us, const char
                 gate_check(c, NOTEBOOK(CODE("("), ""), &job, &f);
                 CHECK_INT(f.n, 1);
                 CHECK(f.v[0].severity == FINDING_WARNING);
+                CHECK(f.v[0].remedy && !strchr(f.v[0].message, '\n'));
+                CHECK(f.v[0].message[strlen(f.v[0].message) - 1] != ' ');
                 if (!strstr(f.v[0].message, part))
                         FAIL("\"%s\" lacks \"%s\"", f.v[0].message, part);
                 findings_done(&f);

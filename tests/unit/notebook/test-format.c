@@ -105,6 +105,20 @@ TEST(a_finding_says_where_what_and_how_to_help)
         findings_done(&f);
 }
 
+TEST(a_value_that_is_cut_looks_cut)
+{
+        nb_auto_free char *text = notebook(
+                5, "{\"cell_type\":\"markdown\",\"metadata\":{\"tags\":[\"\"]},\"source\":[],"
+                   "\"id\":\"aaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbaaaaaaaaaabbbbbbbbbbccccc\"}");
+        struct findings f = check(text, strlen(text));
+
+        CHECK_INT(f.n, 2);
+        CHECK_STR(f.v[0].message, "a tag is empty");
+        CHECK(strstr(f.v[0].remedy, "none that is empty"));
+        CHECK(strstr(f.v[1].message, "bbbbbbbbbb\xe2\x80\xa6\" is not of 1 to 64 letters"));
+        findings_done(&f);
+}
+
 TEST(members_belong_to_kinds_that_may_come_late)
 {
         finds(4, "{\"outputs\":[],\"metadata\":{},\"source\":\"\",\"cell_type\":\"raw\"}",

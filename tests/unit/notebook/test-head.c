@@ -358,6 +358,9 @@ TEST(texts_name_line_column_and_remedy)
         check_refused_fixture("lfs-pointer.ipynb", NB_E_INVALID,
                               "lfs-pointer.ipynb:1:1: ", "Git LFS pointer");
         check_refused("", NB_E_INVALID, "the file is empty");
+        check_refused("\xff\xfe{", NB_E_INVALID, "save the file as UTF-8");
+        check_refused("{\"x\":\"a\xe9\"}", NB_E_INVALID, "save the file as UTF-8");
+        check_refused("{\"x\":\"a\\ud83dx\"}", NB_E_INVALID, "this is half a character");
         check_refused("\xef\xbb\xbf{}", NB_E_INVALID, "without a byte order mark");
         check_refused("{\"x\":\n NaN}", NB_E_INVALID, "t.ipynb:2:2: ");
         check_refused("{\"x\":NaN}", NB_E_INVALID, "clear the output that shows it");
