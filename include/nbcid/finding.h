@@ -26,7 +26,9 @@ struct finding { /* texts owned */
         char *path;                    /* JSON path "cells[2].outputs[0].data", or NULL */
         char *message;                 /* one line, without place */
         char *remedy;                  /* one line, or NULL */
-        char *text;                    /* the offending source line, for the caret, or NULL */
+        char *text;                    /* the offending source line, for the caret, or NULL ... */
+        size_t text_column;            /* ... from here on: the column of its first character when
+                                        * the line's beginning is left out; 0: it is not */
 };
 
 /* Start with {.max = ceiling}. */
@@ -56,7 +58,7 @@ bool findings_refuse(const struct findings *f);
 char *findings_text(const struct findings *f);
 
 /* Appends a JSON array of objects: severity ("warning", "error"), rule, cell,
- * cell_line, cell_column, line, column, path, message, remedy, text; what is
+ * cell_line, cell_column, line, column, path, message, remedy, text, text_column; what is
  * unknown is left out.  When more is not 0 a last one of rule "more" says it.  The one form for
  * files, rows and the API. */
 void findings_write_json(const struct findings *f, struct nb_buf *ret);

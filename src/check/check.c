@@ -13,7 +13,8 @@
 #define DEFAULT_TIMEOUT_US UINT64_C(10000000)
 #define DEFAULT_MEMORY (UINT64_C(1) << 30)
 #define DEFAULT_NOTEBOOK (UINT64_C(256) << 20)
-#define TEXT_MAX 200 /* characters of a line that is shown */
+#define TEXT_MAX 200              /* characters of a line that is shown */
+#define TEXT_LEAST (TEXT_MAX / 4) /* of them behind the column, if there are */
 #define PIECE ((size_t)64 << 10)
 #define LINE_MAX_BYTES ((size_t)4 * (TEXT_MAX + 1))
 
@@ -149,19 +150,31 @@ static const char *covered_source(struct checking *k, int64_t cell)
         return k->covered;
 }
 
-/* The line as it is shown; NULL when memory is out or there is none. */
-static char *line_text(struct checking *k, int64_t cell, size_t line)
+/* The line as it is shown, around the column when it is long; *ret_from is that of the first
+ * character, 0 for the first of the line.  NULL when memory is out or there is none. */
+static char *line_text(struct checking *k, int64_t cell, size_t line, size_t column,
+                       size_t *ret_from)
 {
+        const size_t left = column > TEXT_MAX - TEXT_LEAST ? column - (TEXT_MAX - TEXT_LEAST) : 0;
         size_t begin, end;
 
+        *ret_from = 0;
         if (line == 0 || !line_bounds(&k->source.cells[cell - 1], line, &begin, &end))
                 return NULL;
         const char *s = covered_source(k, cell);
+        for (size_t i = 0; s && i < left && begin < end; i++)
+                do
+                        begin++;
+                while (begin < end && ((unsigned char)s[begin] & 0xc0) == 0x80);
         /* no more than is shown of a line that may be the whole file */
         size_t n = end - begin < LINE_MAX_BYTES ? end - begin : LINE_MAX_BYTES;
-        nb_auto_free char *clean = s ? nb_utf8_clean(s + begin, n, false) : NULL;
+        nb_auto_free char *clean = s ? nb_utf8_clean(s + begin, n, false) : NULL,
+                          *cut = clean ? nb_utf8_cut(clean, TEXT_MAX) : NULL;
 
-        return clean ? nb_utf8_cut(clean, TEXT_MAX) : NULL;
+        if (left == 0 || !cut)
+                return NB_TAKE(cut);
+        *ret_from = left; /* that of the dots */
+        return nb_asprintf("\xe2\x80\xa6%s", cut);
 }
 
 int found_in_cell(struct checking *k, enum check_level level, const char *rule, int64_t cell,
@@ -185,7 +198,7 @@ int found_in_cell(struct checking *k, enum check_level level, const char *rule, 
                 at = notebook_place(k->p, k->n, c, line ? line : 1, column);
                 f.line = at.line;
                 f.column = at.column;
-                f.text = line_text(k, cell, line);
+                f.text = line_text(k, cell, line, column, &f.text_column);
         }
         return add(k, level, &f, remedy, err);
 }

@@ -78,7 +78,7 @@ static void put_place(struct nb_buf *b, const struct finding *f)
  * right whatever they are worth. */
 static void put_caret(struct nb_buf *b, const struct finding *f, const char *on, const char *off)
 {
-        size_t column = 1;
+        size_t column = f->text_column ? f->text_column : 1;
         const char *s = f->text;
 
         if (f->cell_column == 0)

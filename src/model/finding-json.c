@@ -41,6 +41,7 @@ void findings_write_json(const struct findings *f, struct nb_buf *ret)
                 put_text(&o, "message", x->message);
                 put_text(&o, "remedy", x->remedy);
                 put_text(&o, "text", x->text);
+                put_place(&o, "text_column", x->text_column);
                 nb_json_close(&o);
         }
         if (f->more > 0) {

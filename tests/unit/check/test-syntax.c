@@ -41,6 +41,33 @@ TEST(cells_that_are_no_python_are_found)
         check_free(c);
 }
 
+TEST(of_a_long_line_the_place_is_shown)
+{
+        struct check *c = make("/usr/bin/python3", 60000000);
+        nb_auto_buf line = NB_BUF(1 << 16), human = NB_BUF(1 << 16);
+        struct findings f;
+
+        for (int i = 0; i < 2000; i++)
+                (void)nb_buf_puts(&line, "\xc3\xa9");
+        nb_auto_free char *text =
+                nb_asprintf(NOTEBOOK(CODE("%s = 1 2 # %s"), ""), nb_buf_str(&line), "later");
+        gate_check(c, text, &job, &f);
+        CHECK_INT(f.n, 1);
+        CHECK_INT(f.v[0].cell_column, 2006); /* the 2 */
+        check_render_human("t.ipynb", &f, false, &human);
+        const char *shown = strstr(nb_buf_str(&human), "  | \xe2\x80\xa6\xc3\xa9"),
+                   *caret = shown ? strstr(shown, "^\n") : NULL, *two;
+
+        CHECK(shown && caret);
+        two = strstr(shown, "2 # later\n");
+        CHECK(two && two < caret);
+        /* of two bytes each but for the dots, of three, and " = 1 " */
+        const size_t letters = (size_t)(two - shown - 4 - 3 - 5) / 2;
+        CHECK_INT(caret - strrchr(shown, '|'), (ptrdiff_t)(2 + 1 + letters + 5));
+        findings_done(&f);
+        check_free(c);
+}
+
 TEST(cells_that_are_not_told_are_counted)
 {
         struct check *c = make("/usr/bin/python3", 60000000);
