@@ -27,6 +27,18 @@ PROMPTS = ('>>>', '...', 'In [', '[nav]', '[ins]')
 # Cell magics whose body is Python; that of timeit becomes a function's.
 PYTHON_MAGICS = {'time', 'timeit', 'capture', 'prun'}
 
+# What IPython takes for a magic though nothing stands before it, when a cell is of one line and that
+# is no assignment ("automagic"): the magics of IPython and ipykernel, and its aliases of commands.
+AUTOMAGICS = frozenset('''
+    alias alias_magic autoawait autocall automagic autosave bookmark cat cd clear code_wrap colors
+    conda config connect_info cp debug dhist dirs doctest_mode ed edit env gui hist history
+    killbgscripts ldir less lf lk ll load load_ext loadpy logoff logon logstart logstate logstop ls
+    lsmagic lx macro magic mamba man matplotlib micromamba mkdir more mv notebook page pastebin pdb
+    pdef pdoc pfile pinfo pinfo2 pip popd pprint precision prun psearch psource pushd pwd pycat
+    pylab qtconsole quickref recall rehashx reload_ext rep rerun reset reset_selective rm rmdir run
+    save sc set_env subshell sx system tb time timeit unalias unload_ext uv who who_ls whos xdel
+    xmode'''.split())
+
 manager = None  # IPython's TransformerManager; False: there is none
 
 
@@ -174,6 +186,16 @@ def cell_magic(text, begin):
     return name, begin + sum(len(line) for line in whole[:dropped + 1])
 
 
+def is_automagic(code):
+    lines = code.splitlines()
+    if len(lines) != 1:
+        return False
+    line, end = lines[0].strip(), 0
+    while end < len(line) and (line[end].isalnum() or line[end] in '_.*'):
+        end += 1
+    return line[:end] in AUTOMAGICS and line[end:].lstrip()[:1] not in ('=', ',')
+
+
 def check_ipython(text, flags):
     begin, function = 0, False
     while True:
@@ -196,6 +218,8 @@ def check_ipython(text, flags):
         return None, compile_text(code, flags, function)
     except (SyntaxError, ValueError, OverflowError, TypeError):
         pass
+    if not function and is_automagic(code):
+        return None, flags
     # Now for the place; blank lines in front, so that a line in the message is the cell's.
     pieces = pieces_of(text, begin)
     pad = text.count('\n', 0, pieces[0][1]) if pieces else 0
@@ -235,6 +259,8 @@ def check_without(text, flags):
     try:
         return None, compile_text('\n'.join(out), flags)
     except (SyntaxError, ValueError, OverflowError, TypeError) as e:
+        if is_automagic(text.strip('\n')):
+            return None, flags
         if not odd:
             return finding(e, text, [(text, 0, True)]), flags
     raise NotChecked('IPython is not installed beside this Python')

@@ -3,7 +3,7 @@
 """Compare the syntax process with IPython itself on the cells of real notebooks, damaged ones, and
 a list of odd ones.  Usage: test_syntax.py NBCID FOLDER.  Prints TAP.
 
-The oracle is what IPython does before it runs a cell: TransformerManager.transform_cell(), then
+The oracle is what IPython does before it runs a cell: transform_cell() of a kernel's shell, then
 its compiler, which parses the whole and compiles each statement by itself.  Both must agree on each
 cell; where IPython keeps lines as they are, also on the line.
 
@@ -12,19 +12,23 @@ as a string, is checked as the magic would compile it.
 """
 import ast
 import json
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 
 import corpus
 
 from IPython.core.compilerop import CachingCompiler
-from IPython.core.inputtransformer2 import TransformerManager
+from ipykernel.zmqshell import ZMQInteractiveShell
+from traitlets.config import Config
 
 BATCH = 50
 LEAST_CELLS = 3000
+NO_HISTORY = Config({'HistoryManager': {'enabled': False}})
 warnings.simplefilter('ignore')
 
 ODD = [
@@ -63,6 +67,11 @@ ODD = [
     '%load_ext x\n%%time\nx', 'x = 1\n%%time\ny', '%time\n(', '%%timeit\n%who\n(',
     '%%capture\n%%bash\n(', '%%capture\n\n%%time\n(', '%%time\n%%time?', '%%time -x\n  a\n  b(',
     '%%script bash\nif (', '%%python3\n(', '%%javascript\nvar x = {', '%%latex\n\\(', '%%sh\n(',
+    'pip install x', 'pip install x\n', 'pip install x;', '\n\npip install x', 'pip install x\n\n',
+    '# c\npip install x', 'pip install x\nx', '  cd ..', 'cd ..', 'ls -l', 'ls -l | (', 'ls (',
+    'run a.py -x', 'env = (', 'pip, x', 'pip.x y', 'pip* x', 'time x = 1', 'matplotlib inline',
+    'load_ext a.b', 'git status', 'pip \\\n install', '%%time\npip install x', '%%timeit\nls -l',
+    '%%capture\npip install x', '%%prun\ncd ..', 'who is x', 'man 2 open', 'pip\tinstall x',
     '(' * 150 + ')' * 150, '(' * 300, '-' * 50 + '1', '9' * 5000, 'x' + '+x' * 500,
 ]
 
@@ -72,7 +81,7 @@ class Oracle:
 
     def __init__(self):
         self.compiler = CachingCompiler()
-        self.manager = TransformerManager()
+        self.shell = ZMQInteractiveShell.instance(config=NO_HISTORY)
 
     def compile(self, code, function=False):
         with self.compiler.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
@@ -95,7 +104,9 @@ class Oracle:
         function, whole, code = False, cell, ''
         try:
             while True:
-                code = self.manager.transform_cell(cell)
+                # %%timeit does without automagic
+                manager = self.shell.input_transformer_manager if function else self.shell
+                code = manager.transform_cell(cell)
                 inner = self.body(code) if cell.lstrip().startswith('%%') else None
                 if not inner:
                     break
@@ -196,4 +207,7 @@ def main():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with tempfile.TemporaryDirectory(prefix='nbcid-ipython-') as ours:
+        os.environ['IPYTHONDIR'] = ours
+        status = main()
+    sys.exit(status)

@@ -404,7 +404,7 @@ def without_ipython_nothing_is_blamed_wrongly():
         subprocess.run([PYTHON, '-m', 'venv', '--without-pip', venv], check=True)
         python = os.path.join(venv, 'bin/python')
         cells = ['%time x', 'x = !ls\ny = 1', 'x?', '%%bash\nif', '!ls \\\n (',
-                 'for x in y:\n  %who', 'print((', '%time\nprint((']
+                 'for x in y:\n  %who', 'print((', '%time\nprint((', 'pip install x\n']
         with Place(**{'a.ipynb': notebook(*cells)}) as p:
             n = p.findings('--python', python, 'a.ipynb', status=1)['a.ipynb']
             assert rules(n) == [('error', 'syntax', 7, 1), ('warning', 'syntax', 8, None)], n
