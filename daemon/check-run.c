@@ -123,7 +123,10 @@ static int read_stdin(struct nb_buf *ret, struct nb_err *err)
                 if (n < 0 && errno != EINTR)
                         return nb_fail_errno(err, errno, "cannot read");
                 if (n > 0 && nb_buf_append(ret, piece, (size_t)n) < 0)
-                        return nb_fail(err, NB_E_LIMIT, "over %zu bytes", ret->max);
+                        return nb_fail(err, NB_E_LIMIT,
+                                       "standard input is over %zu MiB; write it to a file, which "
+                                       "is read in pieces, and name that",
+                                       ret->max >> 20);
         }
         return 0;
 }

@@ -145,6 +145,10 @@ def levels_hold_for_what_is_too_large_to_be_held():
             assert TOKEN not in str(n), n
             assert n['notes'] == ['over 256 MiB: format and size alone are checked'], n
         assert p.findings('--only', 'secrets', 'a.ipynb')['a.ipynb']['findings'] == []
+        with open(os.path.join(p.dir, 'a.ipynb'), 'rb') as f:
+            done = subprocess.run([NBCID, 'check', '-'], stdin=f, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        assert done.returncode == 2 and 'over 256 MiB; write it to a file' in done.stderr, done
 
 
 @TESTS.test
