@@ -244,6 +244,26 @@ static bool find_password(const char *s, size_t n, size_t at, struct secret *ret
         return true;
 }
 
+/* scheme://user:password@host, from the colon on. */
+static bool find_url(const char *s, size_t n, size_t at, struct secret *ret)
+{
+        const size_t most = n - at < 600 ? n : at + 600;
+        size_t i = at + 3, colon = 0;
+
+        if (!begins(s + at, n - at, "://"))
+                return false;
+        for (; i < most && s[i] != '@'; i++) {
+                if (!s[i] || strchr("/?#'\"`<> \t\r\n", s[i]))
+                        return false;
+                if (s[i] == ':' && !colon)
+                        colon = i;
+        }
+        if (i == most || !colon || !is_random(s + colon + 1, i - colon - 1))
+                return false;
+        *ret = (struct secret){"a password in a URL", colon + 1, i};
+        return true;
+}
+
 /* Does an escape sequence for colours end before at?  Its m is no letter of a word. */
 static bool is_coloured(const char *s, size_t at)
 {
@@ -262,7 +282,7 @@ bool secret_find(const char *s, size_t n, size_t from, bool code, struct secret 
                 const char c = s[i];
                 const bool joined = i > 0 && s[i - 1] == '-';
 
-                if (c == '-' && find_pem(s, n, i, ret))
+                if ((c == '-' && find_pem(s, n, i, ret)) || (c == ':' && find_url(s, n, i, ret)))
                         return true;
                 if (code && (c == '"' || c == '\'') && find_password(s, n, i, ret))
                         return true;

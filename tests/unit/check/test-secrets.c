@@ -65,6 +65,13 @@ TEST(shapes_of_tokens)
                  "PRIVATE KEY-----",
                  "a private key", false},
                 {"-----BEGIN CERTIFICATE-----\nMIIE", NULL, false},
+                {"x = 'postgres://ann:q7Rt2mXz91Lk@db.x.org/y'", "a password in a URL", false},
+                {"https://:q7Rt2mXz91Lk@x.org", "a password in a URL", false},
+                {"https://ann:q7Rt2mXz91Lk/@x.org", NULL, false},
+                {"https://x.org:8080/q7Rt2mXz91Lk@y", NULL, false},
+                {"https://user:password@host", NULL, false},
+                {"https://ann:{q7Rt2mXz91Lk}@x.org", NULL, false},
+                {"https://ann:q7Rt2mXz91Lk", NULL, false},
                 {"password = 'q7Rt2mXz91Lk'", "a password or token", true},
                 {"password = 'q7Rt2mXz91Lk'", NULL, false}, /* in outputs shapes alone count */
                 {"d['api_key'] = r\"q7Rt2mXz91Lk\"", "a password or token", true},
@@ -97,10 +104,10 @@ TEST(shapes_of_tokens)
  * each gone through to the end of the row, this took hours. */
 TEST(long_rows_take_no_longer_than_their_length)
 {
-        static const char *const rows[] = {"eyJ-",       "sk-",         "xoxb-",
-                                           "glpat-",     "AIza-",       "pypi-AgEIcHlwaS5vcmc-",
-                                           "eyJ-eyJ-.",  "-----BEGIN ", "token='token=\"",
-                                           "'token=]]]]"};
+        static const char *const rows[] = {"eyJ-",        "sk-",         "xoxb-",
+                                           "glpat-",      "AIza-",       "pypi-AgEIcHlwaS5vcmc-",
+                                           "eyJ-eyJ-.",   "-----BEGIN ", "token='token=\"",
+                                           "'token=]]]]", "://a:b"};
         enum { SIZE = 500000 };
         nb_auto_free char *s = malloc(SIZE);
 
