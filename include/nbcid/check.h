@@ -27,7 +27,7 @@ struct check_opts {         /* texts borrowed; they outlive the check */
         const char *python; /* program name or path; NULL: "python3" */
         enum sandbox_kind sandbox;
         const char *const *hide; /* from the process; NULL-terminated, or NULL */
-        uint64_t timeout_us;     /* for one notebook; 0: 10 s */
+        uint64_t timeout_us;     /* for one notebook, six times that with a kernel; 0: 10 s */
         uint64_t budget_us;      /* of waiting for the processes, for all notebooks; 0: any */
         uint64_t memory_max;     /* of the process, bytes; 0: 1 GiB */
         bool kernel_check;       /* ask kernels about languages other than Python */

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 
-START = 60  # seconds; the parent waits less
+START = 60  # seconds; the parent waits no longer
 ANSWER = 10
 MOST = 100  # findings of a notebook
 

@@ -15,6 +15,8 @@
 #define UNCHECKED_REMEDY \
         "the notebook is not refused for this; what is wrong, if anything is, shows when it runs"
 
+#define KERNEL_TIME_FACTOR 6 /* some kernels take a while to start */
+
 /* Is the cell one whose syntax matters?  What is not run, and what may fail,
  * may be anything. */
 static bool is_asked(const struct notebook_cell *c)
@@ -135,6 +137,8 @@ static int ask(struct checking *k, struct warm *w, const char *mode, const char 
 {
         const uint64_t begin = nb_mono_us(&nb_clock_real);
         struct check *c = k->check;
+        const uint64_t timeout =
+                c->o.timeout_us * (w == &c->kernel ? KERNEL_TIME_FACTOR : UINT64_C(1));
         nb_auto_buf answer = NB_BUF(PROCESS_ANSWER_MAX);
         struct nb_err why;
         int r = 0;
@@ -151,7 +155,7 @@ static int ask(struct checking *k, struct warm *w, const char *mode, const char 
                                                          .memory_max = c->o.memory_max},
                                   &w->process, &why);
         if (r == 0)
-                r = process_ask(&w->process, request, c->o.timeout_us, &answer, &why);
+                r = process_ask(&w->process, request, timeout, &answer, &why);
         c->waited_us += nb_mono_us(&nb_clock_real) - begin;
         if (r == 0) {
                 r = take_answer(k, &answer, err);

@@ -126,6 +126,23 @@ TEST(trouble_of_the_process_is_a_warning)
                          "syntax not checked: took longer than 0.2 s");
 }
 
+TEST(a_kernel_may_take_a_while_to_start)
+{
+        struct check *c;
+        struct nb_err err = {0};
+
+        CHECK_OK(check_new(&(struct check_opts){.python = program("kernel", "#!/bin/sh\n"
+                                                                            "read x\nsleep 3\n"
+                                                                            "echo '[]'\ncat >&2\n"),
+                                                .sandbox = SANDBOX_NONE,
+                                                .kernel_check = true,
+                                                .timeout_us = 2000000},
+                           &c, &err),
+                 &err);
+        gate_expect(c, NOTEBOOK(CODE("f(x)"), "\"kernelspec\":{\"name\":\"ir\"}"), &job, "");
+        check_free(c);
+}
+
 TEST(slow_notebooks_do_not_hold_up_all_that_wait)
 {
         struct check *c;
