@@ -116,6 +116,13 @@ static void describe(const FTSENT *e, size_t n_root, struct nb_buf *text)
                       (unsigned)st->st_mode, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 }
 
+/* Nothing that moves when Python makes a __pycache__ in it; but one that nobody may enter takes
+ * all below it away. */
+static void describe_directory(const FTSENT *e, size_t n_root, struct nb_buf *text)
+{
+        nb_buf_printf(text, "%s/ %o\n", e->fts_path + n_root, (unsigned)e->fts_statp->st_mode);
+}
+
 static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes,
                    struct nb_err *err)
 {
@@ -127,6 +134,8 @@ static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes
                 case FTS_D:
                         if (nb_streq(e->fts_name, "__pycache__"))
                                 (void)fts_set(fts, e, FTS_SKIP);
+                        else
+                                describe_directory(e, n_root, text);
                         break;
                 case FTS_DNR:
                 case FTS_ERR:
@@ -218,13 +227,14 @@ int env_store_find(const struct env_store *s, const char *key, struct nb_json_tr
 int env_store_remove(const struct env_store *s, const char *key, struct nb_err *err)
 {
         nb_auto_free char *name = env_store_name(key, ".json");
+        int r;
 
         if (!name)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        /* First, so that half a directory is never taken for a whole one. */
-        if (unlinkat(s->fd, name, 0) < 0 && errno != ENOENT)
-                return nb_fail_errno(err, errno, "%s/%s", s->path, name);
-        return nb_rm_tree(s->fd, key, err);
+        /* First, so that half a directory is never taken for a whole one.  Whatever it is by now:
+         * somebody's hand was here. */
+        r = nb_rm_tree(s->fd, name, err);
+        return r < 0 ? r : nb_rm_tree(s->fd, key, err);
 }
 
 /* ---- the least recently used ---- */

@@ -149,9 +149,18 @@ def a_damaged_environment_is_built_again():
                 f.seek(0)
                 f.write(text)
             assert os.path.getsize(f'{site}/colour.py') == size and '6.6' in text
+        manifest = f'{store.path}/{key}.json'
+
+        def directory():
+            os.remove(manifest)
+            os.mkdir(manifest)
+
+        def link():
+            os.rename(f'{store.path}/{key}', f'{store.path}/moved')
+            os.symlink('moved', f'{store.path}/{key}')
         for damage in (change, lambda: os.remove(f'{site}/colour.py'),
-                       lambda: os.remove(f'{store.path}/{key}.json'),
-                       lambda: open(f'{store.path}/{key}.json', 'w').write('{"tree":')):
+                       lambda: os.chmod(site, 0), link, directory, lambda: os.remove(manifest),
+                       lambda: open(manifest, 'w').write('{"tree":')):
             damage()
             with store.run(index, IMPORT, requirements='colour==1.0') as r:
                 r.ended('passed', 0)
