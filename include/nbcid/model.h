@@ -170,6 +170,10 @@ int nb_environment_copy(const struct nb_environment *e, struct nb_environment *r
 int nb_environment_write(const struct nb_environment *e, struct nb_buf *ret, struct nb_err *err);
 /* Members that it does not know, or that are no strings, are skipped. */
 int nb_environment_read(const char *json, size_t n, struct nb_environment *ret, struct nb_err *err);
+/* The same of what somebody wrote by hand: they are refused by name, since a misspelt one would be
+ * without effect.  NB_E_INVALID, NB_E_LIMIT, NB_E_NOMEM. */
+int nb_environment_read_given(const char *json, size_t n, struct nb_environment *ret,
+                              struct nb_err *err);
 
 /* ---- commit statuses ---- */
 

@@ -92,3 +92,50 @@ int nb_environment_read(const char *json, size_t n, struct nb_environment *ret, 
         e = (struct nb_environment){0};
         return 0;
 }
+
+static bool is_field(const char *key)
+{
+        for (size_t i = 0; i < NB_ARRAY_SIZE(fields); i++)
+                if (nb_streq(key, fields[i].key))
+                        return true;
+        return false;
+}
+
+static int refuse_member(const char *key, const struct nb_json *v, struct nb_err *err)
+{
+        if (!is_field(key))
+                return nb_fail(err, NB_E_INVALID,
+                               "\"%.*s\" is no member of an environment, as kernel, requirements, "
+                               "python and image are; give the object that the API shows as "
+                               "\"requested\"",
+                               (int)nb_utf8_prefix(key, 60), key);
+        return nb_fail(err, NB_E_INVALID, "%s is no text; %s", key,
+                       nb_json_type(v) == NB_JSON_ARRAY    ? "write its lines as one string"
+                       : nb_json_type(v) == NB_JSON_OBJECT ? "write the JSON of it as a string"
+                                                           : "write it between quotes");
+}
+
+int nb_environment_read_given(const char *json, size_t n, struct nb_environment *ret,
+                              struct nb_err *err)
+{
+        const struct nb_json_limits limits = {.bytes = 4 * NB_ENVIRONMENT_MAX, .depth = 64};
+        NB_CLEANUP(nb_json_freep) struct nb_json_tree *tree = NULL;
+        const struct nb_json *root;
+        int r = nb_json_read(json, n, &limits, &tree, NULL, err);
+
+        if (r < 0)
+                return r;
+        root = nb_json_root(tree);
+        if (nb_json_type(root) != NB_JSON_OBJECT)
+                return nb_fail(err, NB_E_INVALID,
+                               "is no JSON object; write {\"requirements\": \"...\"}");
+        for (size_t i = 0; i < nb_json_size(root); i++) {
+                const char *key;
+                const struct nb_json *v = nb_json_member(root, i, &key);
+
+                if (!is_field(key) ||
+                    (nb_json_type(v) != NB_JSON_NULL && nb_json_type(v) != NB_JSON_STRING))
+                        return refuse_member(key, v, err);
+        }
+        return nb_environment_read(json, n, ret, err);
+}

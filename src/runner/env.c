@@ -88,7 +88,7 @@ int env_ask(const struct runner_opts *o, const char *notebook, struct nb_environ
 
                 r = nb_read_file(AT_FDCWD, o->environment, &text, &why);
                 if (r == 0)
-                        r = nb_environment_read(nb_buf_str(&text), text.len, &e, &why);
+                        r = nb_environment_read_given(nb_buf_str(&text), text.len, &e, &why);
                 if (r < 0) /* whoever wrote the file is to blame, not the notebook */
                         return nb_fail(err, NB_E_IO, "%s: %s", o->environment, why.msg);
         } else {

@@ -289,13 +289,18 @@ def a_python_that_is_not_here_is_named_with_those_that_are():
 
 
 @TESTS.test
-def environments_that_are_no_json_are_our_fault():
-    for text in ('', '{', '[]' * 3):
+def environments_that_are_none_are_our_fault():
+    for text, words in (('', 'empty'), ('{', ''), ('[]' * 3, ''), ('[]', 'no JSON object'),
+                        ('{"requirement": "colour"}', '"requirement" is no member'),
+                        ('{"job": 1, "requested": {"python": "3.11"}}', '"requested"'),
+                        ('{"python": 3.11}', 'python is no text'),
+                        ('{"requirements": ["colour"]}', 'requirements is no text')):
         with tempfile.NamedTemporaryFile('w', suffix='.json') as f:
             f.write(text)
             f.flush()
             with Run(notebook('print(1)'), '--environment', f.name) as r:
-                r.ended('infrastructure', 3)
+                last = r.ended('infrastructure', 3)
+                assert f.name in last['reason'] and words in last['reason'], last
 
 
 @TESTS.test
