@@ -177,7 +177,21 @@ static void see_line(void *arg, const char *line, size_t n)
 
 /* ---- before ---- */
 
-/* The lock of an earlier build, when there is one that can be trusted. */
+/* Whole lines as check_lock() lets them pass: what was cut or scribbled on would install other
+ * packages than those that it stands for, or blame the notebook. */
+static bool lock_is_ours(const char *text, bool conda)
+{
+        for (const char *end; *text; text = end + 1) {
+                end = strchr(text, '\n');
+                nb_auto_free char *line = end ? nb_strndup(text, (size_t)(end - text)) : NULL;
+
+                if (!line || (!conda && !env_lock_line_valid(line)))
+                        return false;
+        }
+        return true;
+}
+
+/* The lock of an earlier build, when there is one. */
 static int read_lock(struct build *b, struct nb_buf *ret, struct nb_err *err)
 {
         nb_auto_free char *name = env_store_name(b->e->key, ".lock.txt");
@@ -187,6 +201,12 @@ static int read_lock(struct build *b, struct nb_buf *ret, struct nb_err *err)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
         r = nb_read_file(b->store->fd, name, ret, err);
         b->exact = r == 0 && ret->len > 0;
+        if (b->exact &&
+            (memchr(ret->data, '\0', ret->len) || !lock_is_ours(nb_buf_str(ret), b->e->want.conda)))
+                return nb_fail(err, NB_E_CORRUPT,
+                               "the lock of this environment is damaged; put %s/%s back, or remove "
+                               "it to take what the index has now",
+                               b->store->path, name);
         return r == -NB_E_NOTFOUND ? 0 : r;
 }
 
@@ -395,10 +415,16 @@ static int fail_build(const struct build *b, int status, const char *log, enum r
                                b->e->python.path);
         }
         *ret_class = env_judge(log, &reason);
+        if (!reason && *ret_class == CLASS_ENVIRONMENT)
+                reason = nb_strdup("the requirements cannot be installed");
+        if (*ret_class == CLASS_ENVIRONMENT && b->exact)
+                return nb_fail(
+                        err, NB_E_INVALID,
+                        "an earlier lock cannot be installed: %s; change the requirements, or "
+                        "remove %s/%s.lock.txt to take what the index has now",
+                        reason ? reason : "", b->store->path, b->e->key);
         if (*ret_class == CLASS_ENVIRONMENT)
-                return nb_fail(err, NB_E_INVALID, "%s%s",
-                               b->exact ? "an earlier lock cannot be installed: " : "",
-                               reason ? reason : "the requirements cannot be installed");
+                return nb_fail(err, NB_E_INVALID, "%s", reason ? reason : "");
         if (reason)
                 return nb_fail(err, NB_E_REMOTE, "the environment cannot be built now: %s", reason);
         return nb_fail(err, NB_E_IO,
@@ -510,6 +536,8 @@ int env_build(const struct env_context *c, const struct env_store *store, const 
         if (r < 0)
                 return r;
         r = prepare(&b, err);
+        if (r == -NB_E_CORRUPT) /* nothing would change until somebody looks */
+                *ret_class = CLASS_CONFIGURATION;
         if (r == 0)
                 r = run_build(&b, &status, &log, ret_class, err);
         if (r == 1)

@@ -91,6 +91,30 @@ def a_lock_is_installed_again_though_the_index_has_newer():
 
 
 @TESTS.test
+def a_lock_that_is_no_use_is_named_with_the_remedy():
+    with Index(wheel('colour', '1.0')) as index, Store() as store:
+        with store.run(index, IMPORT, requirements='colour') as r:
+            r.ended('passed', 0)
+        (key,) = store.keys()
+        name = f'{store.path}/{key}.lock.txt'
+        with open(name, encoding='utf-8') as f:
+            lock = f.read()
+        for text, cls, code in ((lock[:-3], 'configuration', 3),  # cut, as by a full disk
+                                ('-r /etc/passwd\n', 'configuration', 3),
+                                (lock.replace('colour==1.0', 'colour==0.1'), 'environment', 1)):
+            with open(name, 'w', encoding='utf-8') as f:
+                f.write(text)
+            shutil.rmtree(os.path.join(store.path, key), ignore_errors=True)
+            with store.run(index, IMPORT, requirements='colour') as r:
+                reason = r.ended(cls, code)['reason']
+                assert 'lock' in reason and 'remove' in reason and name in reason, reason
+                assert cls != 'environment' or 'colour==0.1' in reason, reason
+        os.remove(name)
+        with store.run(index, IMPORT, requirements='colour') as r:
+            r.ended('passed', 0)
+
+
+@TESTS.test
 def constraints_bound_what_requirements_bring():
     with Index() as index, Store() as store:
         for constraints, version in ((None, '2.0'), ('colour<2', '1.0')):
