@@ -28,6 +28,8 @@ struct notebook_head { /* owned; done with notebook_head_done() */
                                        * NULL when environment.requirements is set */
         const char *kernel_from, *image_from, *requirements_from; /* "metadata.kernelspec"; static;
                                                                    * NULL: not said */
+        bool requirements_unread; /* metadata.requirements is in a format of which nothing is known
+                                   */
 };
 void notebook_head_done(struct notebook_head *h);
 

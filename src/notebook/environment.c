@@ -287,6 +287,7 @@ int environment_finish(struct environment_draft *d, struct notebook_head *ret, s
                           &h.image_from);
         finish_requirements(d, &why, &h);
         e->name = NB_TAKE(d->name);
+        h.requirements_unread = d->foreign;
         if (why.len == 0)
                 (void)nb_buf_puts(&why, "the notebook names no kernel");
         if (d->foreign)

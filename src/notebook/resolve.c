@@ -439,6 +439,8 @@ static int finish(struct resolving *s, struct nb_err *err)
                 because(s, "%s", s->runtime);
         if (kernel_from)
                 because(s, "kernel from %s", kernel_from);
+        if (s->q->head->requirements_unread) /* else its author waits for them in vain */
+                because(s, "metadata.requirements is no list of pip requirements and is not read");
         if (r < 0)
                 return r;
         s->why.failed = false; /* it was cut */

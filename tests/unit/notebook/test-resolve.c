@@ -104,6 +104,11 @@ TEST(nothing_said_is_the_executors_default)
         CHECK_STR(e->image, NULL);
         (void)resolve(NB(""), "", no_files, 0);
         check_why("the executor's default");
+        e = resolve(NB(PY ",\"requirements\":{\"pandas\":\"*\"},\"environment\":\"x\""), "",
+                    no_files, 0);
+        check_why("the executor's default" KERNEL
+                  ", metadata.requirements is no list of pip requirements and is not read");
+        CHECK_STR(e->requirements, NULL);
 }
 
 TEST(the_repositorys_file_decides_first)
