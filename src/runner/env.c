@@ -125,23 +125,36 @@ static int refuse_image(const struct runner_opts *o, const char *image, struct n
 static int choose_image(const struct env_context *c, struct env *e, struct nb_err *err)
 {
         const struct runner_opts *o = c->opts;
+        const struct nb_environment *w = &e->want;
+        const bool packages = (w->requirements && *w->requirements) || w->conda;
+        const bool own = !w->requirements && !w->conda;
+        const char *where =
+                own ? "the executor's own environment" : "an environment of its requirements";
 
-        if (!e->want.image)
+        if (!w->image)
                 return 0;
         if (o->podman) {
-                e->image = nb_strdup(e->want.image);
-                return e->image ? 1 : nb_fail(err, NB_E_NOMEM, "out of memory");
+                e->image = nb_strdup(w->image);
+                if (packages)
+                        e->note = nb_asprintf("ran in the image %.200s as it is: the requirements "
+                                              "that the notebook names beside it are not installed "
+                                              "there",
+                                              w->image);
+                return e->image && (e->note || !packages)
+                               ? 1
+                               : nb_fail(err, NB_E_NOMEM, "out of memory");
         }
         if (!o->image_fallback)
                 return refuse_image(o, e->want.image, err);
         if (!o->quiet)
                 fprintf(stderr,
-                        "%s: runs in this machine's default environment, not in the image %.200s "
-                        "that it asks for (--podman PROGRAM runs images)\n",
-                        o->notebook, e->want.image);
-        e->note = nb_asprintf("ran in the executor's own environment, not in the image %.200s that "
-                              "the notebook asks for (image_fallback = \"default\")",
-                              e->want.image);
+                        "%s: runs in %s, not in the image %.200s that it asks for (--podman "
+                        "PROGRAM "
+                        "runs images)\n",
+                        o->notebook, own ? "this machine's default environment" : where, w->image);
+        e->note = nb_asprintf("ran in %s, not in the image %.200s that the notebook asks for "
+                              "(image_fallback = \"default\")",
+                              where, w->image);
         return e->note ? 0 : nb_fail(err, NB_E_NOMEM, "out of memory");
 }
 

@@ -63,7 +63,13 @@ def an_image_is_refused_or_replaced_where_none_are_run():
             assert 'image_fallback' in last['reason']
         with store.run(None, 'print(1)', '--image-fallback', 'default', image='gcr.io/x/y') as r:
             last = r.ended('passed', 0)
+            assert "the executor's own environment" in last['reason'], last
             assert 'gcr.io/x/y' in last['reason'], last
+        with Index() as index, store.run(index, IMPORT, '--image-fallback', 'default',
+                                         image='gcr.io/x/y', requirements='colour==1.0') as r:
+            last = r.ended('passed', 0)
+            assert r.text(0) == '1.0\n'
+            assert 'environment of its requirements' in last['reason'], last
         with store.run(None, 'print(1)', '--podman', '/nonexistent/podman', image='x') as r:
             last = r.ended('infrastructure', 3)
             assert '/nonexistent/podman' in last['reason']
@@ -232,6 +238,8 @@ def an_image_runs_in_a_strict_fake_podman():
                 assert of_run(r, 'environment.json')['image'] == image
         with open(log) as f:
             calls = [json.loads(line)[2:] for line in f]
+        with store.run(None, look, *use, image=image, requirements='colour==1.0') as r:
+            assert 'are not installed' in r.ended('passed', 0)['reason']
         assert sum(c[:1] == ['pull'] and c[3] == image for c in calls) == 1, calls
         assert [c[0] for c in calls].count('rm') == [c[0] for c in calls].count('run') == 2
         with open(log) as f:
