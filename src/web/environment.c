@@ -24,12 +24,14 @@ struct asked {
         int64_t build;
 };
 
-/* What kind of environment was asked for. */
+/* What kind of environment was asked for; NULL: the job was refused before that was known. */
 static const char *what_of(const char *environment)
 {
         NB_CLEANUP(nb_environment_done) struct nb_environment e = {0};
 
-        if (!environment || nb_environment_read(environment, strlen(environment), &e, NULL) < 0)
+        if (!environment || !*environment || nb_streq(environment, "{}"))
+                return NULL;
+        if (nb_environment_read(environment, strlen(environment), &e, NULL) < 0)
                 return "default";
         if (e.image)
                 return "image";
@@ -158,6 +160,7 @@ void page_environment(struct web_app *a, struct nb_buf *b, int64_t build, int64_
         const struct nb_json *machine = nb_json_get(o, "machine");
         const char *type = nb_json_str(nb_json_get(machine, "type"), NULL);
         const char *accelerator = nb_json_str(nb_json_get(machine, "accelerator"), NULL);
+        const char *note = nb_json_str(nb_json_get(o, "note"), NULL);
 
         if (!o)
                 return;
@@ -169,6 +172,8 @@ void page_environment(struct web_app *a, struct nb_buf *b, int64_t build, int64_
         if (version)
                 html(b, "Python %s, %lld packages. ", version,
                      (long long)nb_json_size(nb_json_get(o, "packages")));
+        if (note) /* a status says it of a job that passed only */
+                html(b, "Note: %s. ", note);
         html(b, "</p>\n<p class=\"links\">");
         put_link(b, job, "", "Whole report");
         if (artifact_there(a, build, job, "environment.lock"))

@@ -91,6 +91,7 @@ def what_cannot_be_installed_is_the_notebooks_fault(make):
     assert 'not a requirement!' in w.job(build, 'bad.ipynb')['reason']
     option = w.job(build, 'option.ipynb')['reason']
     assert '--index-url' in option and 'secret' not in option, option
+    assert environment(w, w.job(build, 'option.ipynb'))['what'] is None  # it was never known
     assert '../../etc/passwd' in w.job(build, 'climb/x.ipynb')['reason']
     s = w.wait_status(after, 'nbcid/none.ipynb', ['failure'])
     assert 'colorama==99.99' in s['description'], s

@@ -442,7 +442,8 @@ TEST(an_environment_is_reported)
         CHECK(strstr(a.body, "\"found\":null"));
         answer_done(&a);
         site_artifact(&s, build, 1, "environment.json",
-                      "{\"version\":\"3.11.2\",\"packages\":{\"numpy\":\"1.26.0\"}}");
+                      "{\"version\":\"3.11.2\",\"note\":\"ran in <no> image\",\"packages\":{"
+                      "\"numpy\":\"1.26.0\"}}");
         site_artifact(&s, build, 1, "environment.lock", "numpy==1.26.0\n");
         a = ask(&s, "GET", "/api/v1/jobs/1/environment", "");
         CHECK(strstr(a.body, "\"found\":{\"version\":\"3.11.2\","));
@@ -455,7 +456,7 @@ TEST(an_environment_is_reported)
         answer_done(&a);
         check_status(&s, "GET", "/api/v1/jobs/1/environment/log", "", 404);
         a = ask(&s, "GET", "/jobs/1", "");
-        CHECK(strstr(a.body, "Python 3.11.2, 1 packages."));
+        CHECK(strstr(a.body, "Python 3.11.2, 1 packages. Note: ran in &#60;no&#62; image."));
         CHECK(strstr(a.body, "href=\"/api/v1/jobs/1/environment/lock\""));
         CHECK(!strstr(a.body, "href=\"/api/v1/jobs/1/environment/log\""));
         answer_done(&a);
