@@ -258,6 +258,13 @@ static char *reason_of(const char *line, size_t n)
         return clean ? nb_utf8_cut(clean, REASON_MAX) : NULL;
 }
 
+static bool begins(const char *line, size_t n, const char *prefix)
+{
+        size_t k = strlen(prefix);
+
+        return n >= k && memcmp(line, prefix, k) == 0;
+}
+
 /* Skip a prefix of the line. */
 static bool skip(const char **p, size_t *n, const char *prefix)
 {
@@ -314,7 +321,7 @@ static void look_at(struct best *b, const char *line, size_t n)
                 b->n_collecting = n;
                 return;
         }
-        if (b->p && b->causes < 2 && (holds(p, n, " depends on ") || skip(&p, &n, "The user "))) {
+        if (b->p && b->causes < 2 && (holds(p, n, " depends on ") || begins(p, n, "The user "))) {
                 if (b->causes++ == 0)
                         b->detail = p;
                 b->n_detail = (size_t)(p + n - b->detail);
@@ -340,13 +347,23 @@ static void look_at(struct best *b, const char *line, size_t n)
                 offer(b, p, n, 4);
 }
 
+/* The causes of a conflict, each on its line, as one. */
+static char *causes_of(const struct best *b)
+{
+        nb_auto_free char *lines = nb_strndup(b->detail, b->n_detail);
+
+        for (char *p = lines; p && (p = strchr(p, '\n')); p++)
+                *p = ';';
+        return lines ? reason_of(lines, strlen(lines)) : NULL;
+}
+
 static char *best_reason(const struct best *b)
 {
         nb_auto_free char *line = b->p ? reason_of(b->p, b->n) : NULL;
         nb_auto_free char *detail = NULL, *both = NULL;
 
         if (line && b->detail)
-                detail = reason_of(b->detail, b->n_detail);
+                detail = b->causes > 1 ? causes_of(b) : reason_of(b->detail, b->n_detail);
         else if (line && b->collecting && nb_starts_with(line, "Encountered error"))
                 detail = reason_of(b->collecting, b->n_collecting);
         else

@@ -167,11 +167,18 @@ TEST(what_pip_says_of_requirements_is_the_reason)
                "ERROR: Invalid requirement: 'a b': Expected end (from line 1)\n");
         judged(CLASS_ENVIRONMENT,
                "Cannot install a==1 and b==1 because these package versions have conflicting "
-               "dependencies: a 1 depends on c==1 b 1 depends on c==2",
+               "dependencies: a 1 depends on c==1; b 1 depends on c==2",
                "ERROR: Cannot install a==1 and b==1 because these package versions have "
                "conflicting dependencies.\n\nThe conflict is caused by:\n    a 1 depends on c==1\n "
                "   b 1 depends "
                "on c==2\n"
+               "ERROR: ResolutionImpossible: for help visit https://x\n");
+        judged(CLASS_ENVIRONMENT,
+               "Cannot install a==1 and a==2 because these package versions have conflicting "
+               "dependencies: The user requested a==1; The user requested a==2",
+               "ERROR: Cannot install a==1 and a==2 because these package versions have "
+               "conflicting dependencies.\n\nThe conflict is caused by:\n"
+               "    The user requested a==1\n    The user requested a==2\n\n"
                "ERROR: ResolutionImpossible: for help visit https://x\n");
         judged(CLASS_ENVIRONMENT, "Encountered error while it was built: bad==1",
                "Collecting good\nCollecting bad==1\n  error: subprocess-exited-with-error\n  × "
