@@ -306,7 +306,12 @@ int cmd_env(int argc, char **argv)
                 else if (opt == OPT_FORMAT && nb_streq(optarg, "text"))
                         o.json = false;
                 else {
-                        env_help(stderr);
+                        if (opt == OPT_FORMAT)
+                                fprintf(stderr,
+                                        "nbcid env: --format: \"%s\" is none of text, json\n",
+                                        optarg);
+                        else
+                                env_help(stderr);
                         return EXIT_USAGE;
                 }
         }

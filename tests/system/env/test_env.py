@@ -288,7 +288,8 @@ def bad_input():
         p = f.run('env', '--python', '/nonexistent', 'good.ipynb', status=1)
         assert '/nonexistent' in p.stderr
         for args in ([], ['--format', 'xml', 'good.ipynb'], ['--nosuch', 'good.ipynb']):
-            f.run('env', *args, status=2)
+            p = f.run('env', *args, status=2)
+            assert 'Usage' in p.stderr or '"xml" is none of text, json' in p.stderr, p.stderr
 
 
 # ---- nbcid run with parameters ----
