@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include <nbcid/clock.h>
 #include <nbcid/fs.h>
 
 #include "env-priv.h"
@@ -466,13 +467,14 @@ static int write_manifest(struct build *b, struct nb_err *err)
         nb_auto_free char *lock = env_store_name(b->e->key, ".lock.txt");
         nb_auto_buf text = NB_BUF(ENV_TEXT_MAX);
         struct nb_json_out o = NB_JSON_OUT(&text);
+        const int64_t built_ms = nb_now_ms(&nb_clock_real);
         char hash[ENV_KEY_SIZE];
         uint64_t bytes;
         int r;
 
         if (!name || !lock)
                 return nb_fail(err, NB_E_NOMEM, "out of memory");
-        r = env_store_measure(b->store, b->e->key, hash, &bytes, err);
+        r = env_store_measure(b->store, b->e->key, built_ms, hash, &bytes, err);
         if (r < 0)
                 return r;
         /* The manifest vouches for what stat() says, so it must not outlive a loss of power that
@@ -485,6 +487,7 @@ static int write_manifest(struct build *b, struct nb_err *err)
                 return nb_fail(err, NB_E_LIMIT, "the environment has too many packages");
         nb_json_open_object(&o);
         nb_json_kv_str(&o, "tree", hash);
+        nb_json_kv_int(&o, "built_ms", built_ms);
         nb_json_kv_int(&o, "bytes", (int64_t)bytes);
         nb_json_kv_str(&o, "version", python->version);
         nb_json_kv_str(&o, "platform", python->platform);

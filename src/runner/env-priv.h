@@ -99,10 +99,11 @@ uint64_t env_store_patience(const struct runner_opts *o);
 /* Lock NAME.flock; *ret_fd keeps it.  NB_E_TIMEOUT, NB_E_CANCELLED. */
 int env_store_lock(const struct env_store *s, const char *name, bool exclusive, uint64_t until_us,
                    int signal_fd, int *ret_fd, struct nb_err *err);
-/* Size of the tree of KEY, and hash of its files' names, sizes, modes and times of change, and of its
- * directories' names and modes; without caches of bytecode, which Python writes when it likes. */
-int env_store_measure(const struct env_store *s, const char *key, char ret[ENV_KEY_SIZE],
-                      uint64_t *ret_bytes, struct nb_err *err);
+/* Size of the tree of KEY, and hash of its files' names, sizes, modes and times of change, and of
+ * its directories' names and modes; without bytecode that is newer than built_ms (of the wall
+ * clock), which Python writes when it likes. */
+int env_store_measure(const struct env_store *s, const char *key, int64_t built_ms,
+                      char ret[ENV_KEY_SIZE], uint64_t *ret_bytes, struct nb_err *err);
 /* 1 and its KEY.json when it is whole; 0: it is not there, or damaged. */
 int env_store_find(const struct env_store *s, const char *key, struct nb_json_tree **ret,
                    struct nb_err *err);

@@ -123,7 +123,17 @@ static void describe_directory(const FTSENT *e, size_t n_root, struct nb_buf *te
         nb_buf_printf(text, "%s/ %o\n", e->fts_path + n_root, (unsigned)e->fts_statp->st_mode);
 }
 
-static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes,
+/* Python writes bytecode when it likes: only what was there by then is a part of the whole. */
+static bool is_later_cache(const FTSENT *e, int64_t built_ms)
+{
+        const struct timespec t = e->fts_statp->st_mtim;
+        const bool later = t.tv_sec == built_ms / 1000 ? t.tv_nsec / 1000000 > built_ms % 1000
+                                                       : t.tv_sec > built_ms / 1000;
+
+        return later && nb_streq(e->fts_parent->fts_name, "__pycache__");
+}
+
+static int measure(FTS *fts, size_t n_root, int64_t built_ms, struct nb_buf *text, uint64_t *bytes,
                    struct nb_err *err)
 {
         FTSENT *e;
@@ -132,9 +142,7 @@ static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes
         while ((e = fts_read(fts))) {
                 switch (e->fts_info) {
                 case FTS_D:
-                        if (nb_streq(e->fts_name, "__pycache__"))
-                                (void)fts_set(fts, e, FTS_SKIP);
-                        else
+                        if (!nb_streq(e->fts_name, "__pycache__"))
                                 describe_directory(e, n_root, text);
                         break;
                 case FTS_DNR:
@@ -148,15 +156,16 @@ static int measure(FTS *fts, size_t n_root, struct nb_buf *text, uint64_t *bytes
                         break;
                 default:
                         *bytes += (uint64_t)e->fts_statp->st_blocks * 512;
-                        describe(e, n_root, text);
+                        if (!is_later_cache(e, built_ms))
+                                describe(e, n_root, text);
                         break;
                 }
         }
         return errno ? nb_fail_errno(err, errno, "an environment could not be read") : 0;
 }
 
-int env_store_measure(const struct env_store *s, const char *key, char ret[ENV_KEY_SIZE],
-                      uint64_t *ret_bytes, struct nb_err *err)
+int env_store_measure(const struct env_store *s, const char *key, int64_t built_ms,
+                      char ret[ENV_KEY_SIZE], uint64_t *ret_bytes, struct nb_err *err)
 {
         nb_auto_free char *root = nb_asprintf("%s/%s", s->path, key);
         nb_auto_buf text = NB_BUF(TREE_TEXT_MAX);
@@ -171,7 +180,7 @@ int env_store_measure(const struct env_store *s, const char *key, char ret[ENV_K
         fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
         if (!fts)
                 return nb_fail_errno(err, errno, "%s", root);
-        r = measure(fts, strlen(root), &text, ret_bytes, err);
+        r = measure(fts, strlen(root), built_ms, &text, ret_bytes, err);
         (void)fts_close(fts);
         if (r == 0 && text.failed)
                 r = nb_fail(err, NB_E_LIMIT, "%s has too many files", root);
@@ -201,6 +210,7 @@ int env_store_find(const struct env_store *s, const char *key, struct nb_json_tr
 {
         NB_CLEANUP(nb_json_freep) struct nb_json_tree *t = NULL;
         char hash[ENV_KEY_SIZE];
+        int64_t built_ms = 0;
         struct stat st;
         uint64_t bytes;
         int r;
@@ -210,7 +220,8 @@ int env_store_find(const struct env_store *s, const char *key, struct nb_json_tr
                 return r;
         if (r < 0 || fstatat(s->fd, key, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
                 return 0;
-        r = env_store_measure(s, key, hash, &bytes, err);
+        (void)nb_json_int(nb_json_get(nb_json_root(t), "built_ms"), &built_ms);
+        r = env_store_measure(s, key, built_ms, hash, &bytes, err);
         if (r == -NB_E_NOMEM)
                 return r;
         if (r < 0 || !nb_streq(hash, nb_json_str(nb_json_get(nb_json_root(t), "tree"), NULL))) {

@@ -182,7 +182,9 @@ def a_damaged_environment_is_built_again():
         def link():
             os.rename(f'{store.path}/{key}', f'{store.path}/moved')
             os.symlink('moved', f'{store.path}/{key}')
+        bytecode = f'__pycache__/colour.cpython-{MINOR.replace(".", "")}.pyc'
         for damage in (change, lambda: os.remove(f'{site}/colour.py'),
+                       lambda: os.truncate(f'{site}/{bytecode}', 30),
                        lambda: os.chmod(site, 0), link, directory, lambda: os.remove(manifest),
                        lambda: open(manifest, 'w').write('{"tree":')):
             damage()
