@@ -24,6 +24,7 @@ IOPUB_TIMEOUT = 300
 REPLY_TIMEOUT = 10  # a kernel that is idle again has answered, or never will
 INTERRUPT_TIMEOUT = 3.0  # how long an interrupted cell may take to end
 EXIT_NO_NBCLIENT = 97  # known to the runner
+MANAGED = re.compile('^(local|remote)-')  # how Google's managed notebooks name another kernel
 ANSI = re.compile(r'\x1b\[[0-9;]*[A-Za-z]')
 
 try:
@@ -243,11 +244,14 @@ class Run:
         language = (self.spec.get('language') or self.meta('kernelspec', 'language')
                     or self.meta('language_info', 'name'))
         wanted = self.spec.get('kernel') or self.meta('kernelspec', 'name')
-        if not wanted and language.lower() in ('', 'python', 'ipython', 'python3'):
+        if language.lower() in ('ipython', 'python3'):
+            language = 'python'
+        if not wanted and language.lower() in ('', 'python'):
             wanted = 'python3'
         by_name = {name.lower(): name for name in reversed(specs)}
-        if wanted.lower() in by_name:
-            return by_name[wanted.lower()], None
+        for name in (wanted.lower(), MANAGED.sub('', wanted.lower())):
+            if name in by_name:
+                return by_name[name], None
         wanted = f'there is no kernel "{one_line(wanted, 80)}"' if wanted else \
             'the notebook names no kernel'
         for name in sorted(specs):

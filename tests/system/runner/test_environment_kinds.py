@@ -24,9 +24,12 @@ TESTS = tap.Tests()
 @TESTS.test
 def kernel_names_are_forgiven():
     with Index() as index, Store() as store:
-        for kernel, options in (('conda-env-tf-py', ()), ('local-python3', ()),
-                                ('python3', ('--kernel', 'tf2-2-11'))):
-            with store.run(index, IMPORT, *options, kernel=kernel, requirements='colour==1.0') as r:
+        for kernel, language, options in (
+                ('conda-env-tf-py', 'python', ()), ('local-python3', 'python', ()),
+                ('python3', 'python', ('--kernel', 'tf2-2-11')), ('tf', 'ipython', ()),
+                ('remote-python3', '', ())):  # those of remote kernels may name no language
+            with store.run(index, IMPORT, *options, kernel=kernel, language=language,
+                           requirements='colour==1.0') as r:
                 r.ended('passed', 0)
                 assert r.text(0) == '1.0\n'
         with store.run(index, IMPORT, kernel='x', language='cobol', requirements='colour==1.0') as r:
