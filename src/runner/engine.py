@@ -427,7 +427,7 @@ class Run:
             iopub_timeout=IOPUB_TIMEOUT, raise_on_iopub_timeout=True, allow_errors=allow)
         km = self.client.create_kernel_manager()
         try:
-            kernels.arrange(km, kernel)
+            kernels.arrange(km)
             km.context.setsockopt(zmq.RCVHWM, 0)  # a flood must not be cut
             async with self.client.async_setup_kernel(cwd=self.spec['cwd']):
                 msg = await self.client.async_wait_for_reply(self.client.kc.kernel_info())

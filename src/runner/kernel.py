@@ -13,7 +13,6 @@ from traitlets import TraitError
 
 ASK_TIMEOUT = 60  # until an image has said which kernels it has
 ASK_MAX = 1024 * 1024  # bytes of its answer
-SOCKET_PATH_MAX = 105  # unix(7) has 107, of which "-1" to "-5" are the kernel's
 PORT_MIN = 10000  # below are those of well known services
 PORT_RANGE = '/proc/sys/net/ipv4/ip_local_port_range'
 
@@ -159,24 +158,19 @@ class Kernels(KernelSpecManager):
             path = os.path.join(self.prefix, 'bin') + ':' + os.environ.get('PATH', '')
             there.env = {**there.env, 'PATH': path, 'VIRTUAL_ENV': self.prefix}
 
-    def arrange(self, manager, kernel_name):
-        """Have a jupyter_client manager start that kernel, and where nobody is in its way.
+    def arrange(self, manager):
+        """Have a jupyter_client manager start kernels from here, and where nobody is in their way.
 
         jupyter_client takes ports that are free, out of those that the system gives to whoever
         asks for any, lets go of them, and connects. Until the kernel has them, a second or more,
         another kernel may, for one of the sockets that it talks to itself with. Then ours dies;
         or, when the other was gone in time, stays deaf: where once a socket of a wrong kind
-        answered, libzmq (4.3.4) never calls again."""
+        answered, libzmq (4.3.4) never calls again. Unix sockets would be out of everybody's way,
+        but hold so little that a kernel that prints fast drops what it says, its end too."""
         manager.kernel_spec_manager = self
-        runtime = os.environ['JUPYTER_RUNTIME_DIR']
-        sockets = os.path.join(runtime, 'k')
         if self.container:  # where the container sees it too
-            manager.connection_file = os.path.join(runtime, 'kernel.json')
-        elif ('ipykernel_launcher' in self.found[kernel_name].argv
-              and len(os.fsencode(sockets)) <= SOCKET_PATH_MAX):
-            # A kernel cannot be asked whether it can do so; this one always could.
-            manager.transport, manager.ip = 'ipc', sockets
-            return
+            manager.connection_file = os.path.join(os.environ['JUPYTER_RUNTIME_DIR'],
+                                                   'kernel.json')
         ports, self.kept = quiet_ports(len(port_names))
         if ports:
             manager.cache_ports = False  # else it takes its own

@@ -10,7 +10,6 @@ import datetime
 import json
 import os
 import sys
-import tempfile
 import time
 
 import nbformat
@@ -66,13 +65,15 @@ def run(notebook, order):
     """Whether all cells ran."""
     about = notebook.metadata["papermill"]
     client = NotebookClient(notebook, kernel_name=about["kernel"], timeout=None,
-                            resources={"metadata": {"path": order["cwd"]}})
+                            startup_timeout=20, resources={"metadata": {"path": order["cwd"]}})
     with contextlib.ExitStack() as stack:
-        manager = client.create_kernel_manager()
-        # Not ports: another kernel that starts at this moment may take one before ours does.
-        manager.transport = "ipc"
-        manager.ip = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "k")
-        stack.enter_context(client.setup_kernel())
+        for left in 2, 1, 0:
+            try:
+                stack.enter_context(client.setup_kernel())
+                break
+            except RuntimeError:  # another kernel that starts now has, or had, one of its ports
+                if not left:
+                    raise
         for index, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":
                 continue
