@@ -181,11 +181,15 @@ def kernel_of(run):
     return pids[0]
 
 
-def wait_none(text, seconds=5):
+def wait_for_pids(count, text, seconds=30):
     end = time.monotonic() + seconds
-    while pids_with(text) and time.monotonic() < end:
+    while len(found := pids_with(text)) != count and time.monotonic() < end:
         time.sleep(0.02)
-    assert not pids_with(text), pids_with(text)
+    assert len(found) == count, (found, text)
+
+
+def wait_none(text):
+    wait_for_pids(0, text)
 
 
 def at_most(seconds):

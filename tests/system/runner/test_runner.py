@@ -14,7 +14,7 @@ import time
 
 from runner_world import (
     NBCID, PATIENCE, PYTHON, Run, at_most, kernel_of, kernels_of, main, notebook, pids_with,
-    tap, wait_no_run_since, wait_none)
+    tap, wait_for_pids, wait_no_run_since, wait_none)
 
 TESTS = tap.Tests()
 
@@ -228,7 +228,7 @@ def a_killed_runner_leaves_no_process():
         with Run(notebook(source.replace('%d', str(os.getpid())),
                           'import time; time.sleep(600)'), sandbox=sandbox) as r:
             r.until('cell_started', cell=2)
-            assert len(pids_with('sleep ' + mark)) == 2
+            wait_for_pids(2, 'sleep ' + mark)  # one is forked twice, and not yet a sleep
             r.process.kill()
             r.wait()
             wait_none('sleep ' + mark)
