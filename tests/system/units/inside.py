@@ -159,8 +159,58 @@ def watchdog_restarts_it():
     tap.equal(get('/healthz'), 200)
 
 
+def run_in_unit(command, more=''):
+    """The unit with another command: everything else, the hardening above all, as shipped. Answers
+    what it said."""
+    with open(show('FragmentPath')) as f:
+        unit = f.read().splitlines()
+    leave = ('Type=', 'NotifyAccess=', 'ExecStart=', 'ExecReload=', 'WatchdogSec=', 'Restart')
+    with open('/run/units/try.service', 'w') as f:
+        f.write('\n'.join(x for x in unit if not x.startswith(leave)))
+    drop_in('try.service', 'try', f'''[Service]
+Type=oneshot
+Environment=ASAN_OPTIONS=detect_leaks=0 PATH=/usr/bin:/bin:/usr/sbin:/sbin LANG=C.UTF-8
+StandardOutput=truncate:/mnt/try.txt
+StandardError=inherit
+ExecStart={command}
+{more}''')
+    done = subprocess.run(['systemctl', 'start', 'try.service'], timeout=120)
+    with open('/mnt/try.txt', errors='replace') as f:
+        said = f.read()
+    assert done.returncode == 0, said[-4000:]
+    return said
+
+
+def program():
+    with open(show('FragmentPath')) as f:
+        return next(x for x in f if x.startswith('ExecStart=')).split('=', 1)[1].split()[0]
+
+
+def podman_works_with_its_drop_in():
+    """Without it, it does not: of several users' files, here one of user 1000, none can be had."""
+    if not os.path.exists('/mnt/image.tar'):
+        raise tap.Skip('there is no podman, or no newuidmap')
+    subprocess.run(['usermod', '--add-subuids', '300000-365535', '--add-subgids', '300000-365535',
+                    'nbcid'], check=True)
+    place = '/var/lib/nbcid/environments/containers'
+    podman = f'podman --root={place}/storage --runroot={place}/run'
+    script = (f'export HOME=/var/lib/nbcid; mkdir -p {place} && '
+              f'{podman} import -q /mnt/image.tar made:1 && '
+              f'{podman} run --rm --network=host --pull=never --user=0:0 --cap-drop=all '
+              '--security-opt=no-new-privileges -- made:1 '
+              'sh -c "echo here; read line < /user && echo read"')
+    with open('/mnt/podman.conf') as f:
+        conf = f.read().partition('[Service]')[2]
+    try:
+        said = run_in_unit(f"sh -c '{script}'")
+    except AssertionError as e:
+        said = str(e)
+    assert 'uid_map' in said and 'here' not in said, said
+    said = run_in_unit(f"sh -c '{script}'", conf)
+    assert 'here\nread\n' in said, said
+
+
 def notebook_runs_in_sandbox():
-    """The unit with another command: everything else, the hardening above all, as shipped."""
     work = '/var/lib/nbcid/try'
     os.makedirs(f'{work}/out')
     cell = {'cell_type': 'code', 'metadata': {}, 'outputs': [], 'execution_count': None,
@@ -170,24 +220,8 @@ def notebook_runs_in_sandbox():
             'name': 'python3', 'language': 'python', 'display_name': 'python3'}},
             'nbformat': 4, 'nbformat_minor': 4}, f)
     subprocess.run(['chown', '-R', 'nbcid:nbcid', work], check=True)
-    with open(show('FragmentPath')) as f:
-        unit = f.read().splitlines()
-    program = next(x for x in unit if x.startswith('ExecStart='))[len('ExecStart='):].split()[0]
-    leave = ('Type=', 'NotifyAccess=', 'ExecStart=', 'ExecReload=', 'WatchdogSec=', 'Restart')
-    with open('/run/units/try.service', 'w') as f:
-        f.write('\n'.join(x for x in unit if not x.startswith(leave)))
-    drop_in('try.service', 'try', f'''[Service]
-Type=oneshot
-Environment=ASAN_OPTIONS=detect_leaks=0 PATH=/usr/bin:/bin LANG=C.UTF-8
-StandardOutput=append:/mnt/try.txt
-StandardError=append:/mnt/try.txt
-ExecStart={program} run --sandbox bubblewrap --python /usr/bin/python3 --timeout 100s \
---hide /var/lib/nbcid --workspace {work}/out -o {work}/executed.ipynb n.ipynb
-''')
-    done = subprocess.run(['systemctl', 'start', 'try.service'], timeout=120)
-    if done.returncode:
-        with open('/mnt/try.txt', errors='replace') as f:
-            raise AssertionError(f.read()[-4000:])
+    run_in_unit(f'{program()} run --sandbox bubblewrap --python /usr/bin/python3 --timeout 100s '
+                f'--hide /var/lib/nbcid --workspace {work}/out -o {work}/executed.ipynb n.ipynb')
     with open(f'{work}/executed.ipynb') as f:
         out = ''.join(json.load(f)['cells'][0]['outputs'][0]['text'])
     saw = json.loads(out)
@@ -205,4 +239,4 @@ ExecStart={program} run --sandbox bubblewrap --python /usr/bin/python3 --timeout
 if __name__ == '__main__':
     SERVE = [starts_without_socket, reloads, runners_outlive_it, socket_starts_it,
              watchdog_restarts_it]
-    tap.run([*SERVE, notebook_runs_in_sandbox])
+    tap.run([*SERVE, notebook_runs_in_sandbox, podman_works_with_its_drop_in])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The units below a real systemd: boot.sh boots it, inside.py looks."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,17 @@ def write(path, text, mode=0o644):
     os.chmod(path, mode)
 
 
+def make_image(root, tar):
+    """A shell, and a file of another user than root."""
+    said = subprocess.run(['ldd', '/bin/sh'], capture_output=True, text=True, check=True).stdout
+    for path in ['/bin/sh', *re.findall(r'(/\S+) \(0x', said)]:
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        shutil.copy(os.path.realpath(path), root + path)
+    write(f'{root}/user', '1000\n')
+    os.chown(f'{root}/user', 1000, 1000)
+    subprocess.run(['tar', '-C', root, '-cf', tar, '.'], check=True)
+
+
 def lay_out(i):
     units = os.path.join(i.dir, 'units')
     for name in TARGETS:
@@ -60,6 +72,9 @@ def lay_out(i):
     for name in ('inside.py', '../tap.py'):
         shutil.copy(os.path.join(HERE, name), units)
     os.mkdir(os.path.join(i.dir, 'out'))
+    shutil.copy(i.file(i.place('datadir', 'doc/nbcid/podman.conf')), f'{i.dir}/out')
+    if shutil.which('podman') and shutil.which('newuidmap'):
+        make_image(f'{i.dir}/image', f'{i.dir}/out/image.tar')
     os.rename(i.root, os.path.join(i.dir, 'install'))
     write(f'{i.dir}/install/etc/nbcid/config.toml', CONFIG)
     write(f'{i.dir}/install/etc/nbcid/credentials/github-webhook-secret', 'a secret\n', 0o600)

@@ -61,7 +61,7 @@ def everything_is_installed(i):
             i.place('lib', 'sysusers.d/nbcid.conf'), i.place('lib', 'tmpfiles.d/nbcid.conf'),
             i.place('mandir', 'man1/nbcid.1'), i.place('mandir', 'man5/nbcid.toml.5'),
             *(i.place('datadir', 'doc/nbcid', x)
-              for x in ('config.example.toml', 'README.md', 'LICENSE'))]
+              for x in ('config.example.toml', 'README.md', 'LICENSE', 'podman.conf'))]
     if o.nbcid:
         want.append(i.place('bindir', 'nbcid'))
     got = ['/' + os.path.relpath(os.path.join(d, f), i.root)
