@@ -15,7 +15,8 @@
 
 #include "check-priv.h"
 
-#define TOLD_MAX 50 /* of one notebook */
+#define TOLD_MAX 50       /* of one notebook */
+#define URL_USER_MAX 600U /* bytes of a URL from its colon to the @ behind the password */
 #define REMEDY \
         "revoke it: whoever can read the repository has it, and its history keeps it; take " \
         "secrets from the environment or a secret manager"
@@ -247,7 +248,7 @@ static bool find_password(const char *s, size_t n, size_t at, struct secret *ret
 /* scheme://user:password@host, from the colon on. */
 static bool find_url(const char *s, size_t n, size_t at, struct secret *ret)
 {
-        const size_t most = n - at < 600 ? n : at + 600;
+        const size_t most = n - at < URL_USER_MAX ? n : at + URL_USER_MAX;
         size_t i = at + 3, colon = 0;
 
         if (!begins(s + at, n - at, "://"))

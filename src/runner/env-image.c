@@ -27,7 +27,8 @@
 #define RUNROOT_MAX 50 /* podman 4: "the specified runroot is longer than 50 characters" */
 
 /* Where podman keeps what is lost when this host starts anew: beside the images, or, where it finds
- * that too long, in /tmp.  Nobody can put a directory of ours there. */
+ * that too long, in /tmp: a directory there that is ours nobody else can have put there, or
+ * replace, as /tmp is sticky. */
 static int runroot(const char *base, char **ret, struct nb_err *err)
 {
         nb_auto_free char *path = nb_asprintf("%s/containers/run", base);
@@ -127,7 +128,7 @@ static int pull(const struct env_context *c, const struct env *e, enum run_class
                 r = step(c, e, get, &pulled, ret_class, err);
         if (r != 1)
                 return r;
-        *ret_class = env_judge_pull(pulled, &reason);
+        *ret_class = env_judge_podman(pulled, &reason);
         return nb_fail(err, *ret_class == CLASS_ENVIRONMENT ? NB_E_INVALID : NB_E_REMOTE,
                        "the image %.200s cannot be pulled: %s", e->image,
                        reason ? reason : "podman does not say why");
@@ -228,7 +229,7 @@ void env_image_end(const struct env_context *c, const struct env *e)
         if (r == 0)
                 r = env_probe_finish(&probe, REMOVE_US, &said, &err);
         if (r > 0) {
-                (void)env_judge_pull(nb_buf_str(&said), &why); /* all commands say "Error: ..." */
+                (void)env_judge_podman(nb_buf_str(&said), &why);
                 r = nb_fail(&err, NB_E_REMOTE, "podman: %s", why ? why : "it does not say why");
         }
         if (r < 0)

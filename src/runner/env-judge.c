@@ -394,7 +394,7 @@ enum run_class env_judge(const char *log, char **ret_reason)
         return best.p ? CLASS_ENVIRONMENT : CLASS_INFRASTRUCTURE;
 }
 
-enum run_class env_judge_pull(const char *log, char **ret_reason)
+enum run_class env_judge_podman(const char *log, char **ret_reason)
 {
         static const char *const refused[] = {
                 "manifest unknown", "not found",         "unauthorized",    "denied",

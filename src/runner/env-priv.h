@@ -81,8 +81,8 @@ bool env_names_package(const char *requirements, const char *name);
  * requirements are wrong) or CLASS_INFRASTRUCTURE (the index was not reached,
  * the disk is full); *ret_reason is their own line, owned, or NULL. */
 enum run_class env_judge(const char *log, char **ret_reason);
-/* The same for podman pull. */
-enum run_class env_judge_pull(const char *log, char **ret_reason);
+/* The same for podman, of which each command says "Error: ..."; the class is that of a pull. */
+enum run_class env_judge_podman(const char *log, char **ret_reason);
 
 /* ---- env-store.c: the directory of environments ---- */
 

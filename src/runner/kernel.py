@@ -65,14 +65,14 @@ def listed(text):
 
 class Kernels(KernelSpecManager):
     """The kernels that a notebook may have, by name: those of its environment before those of the
-    executor, and only one Python; or what there is in a container. {name: (spec, argv)}"""
+    executor, and only one Python; or what there is in a container. found: {name: KernelSpec}"""
 
     def __init__(self, spec):
         super().__init__()
         self.prefix = spec.get('prefix')
         self.container = spec.get('container') or []
         self.found = {}
-        self.kept = None
+        self.kept = None  # a socket: while it is open, no other run takes our ports
         if self.container:
             self.found['python3'] = self.contained('Python 3', 'python', [
                 'python', '-m', 'ipykernel_launcher', '-f', '{connection_file}'], 'message')

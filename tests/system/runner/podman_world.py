@@ -58,7 +58,7 @@ def fill(root):
         os.makedirs(f'{root}/usr/{link}')
         os.symlink(f'usr/{link}', f'{root}/{link}')
     shutil.copytree(STDLIB, root + STDLIB, symlinks=True,
-                    ignore=shutil.ignore_patterns('test', '__pycache__', 'config-*', 'site*tom*'))
+                    ignore=shutil.ignore_patterns('test', '__pycache__', 'config-*', 'sitecustomize.py'))
     run(PYTHON, '-m', 'venv', f'{root}.venv')
     run(f'{root}.venv/bin/pip', 'install', '--quiet', '--no-compile', '--target', root + SITE,
         'ipykernel', 'bash_kernel')

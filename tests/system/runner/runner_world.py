@@ -181,15 +181,15 @@ def kernel_of(run):
     return pids[0]
 
 
-def wait_for_pids(count, text, seconds=30):
+def wait_for_pids(count, text, seconds=PATIENCE):
     end = time.monotonic() + seconds
     while len(found := pids_with(text)) != count and time.monotonic() < end:
         time.sleep(0.02)
     assert len(found) == count, (found, text)
 
 
-def wait_none(text):
-    wait_for_pids(0, text)
+def wait_none(text, seconds=5):
+    wait_for_pids(0, text, seconds)
 
 
 def at_most(seconds):
